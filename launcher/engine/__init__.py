@@ -1,0 +1,1 @@
+"""Docker over any byte channel: build, ship."""

@@ -1,0 +1,69 @@
+"""What the verbs yield while they work: values for the screen and for `--json`, never text with colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One event of log.jsonl: `raw` is the exact line, `record` its parsed value."""
+
+    raw: bytes
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    run_id: str
+    segment: int
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A phase (pack, lock, connect, environment, image, upload, start, pull …) and how far it is; total None = unknown."""
+
+    phase: str
+    detail: str = ""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class ArtifactHome:
+    """A checkpoint or output stands verified under its final name."""
+
+    run_id: str
+    kind: str
+    name: str
+    path: str
+    size_bytes: int
+    sha256: str
+    segment: int = 0
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line of chatter: level is info or warning."""
+
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Always last: how the verb ended; `exit_code` is the process's."""
+
+    run_id: str
+    state: str
+    exit_code: int
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = LogLine | StateChanged | Progress | ArtifactHome | Notice | Result

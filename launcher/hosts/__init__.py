@@ -1,0 +1,1 @@
+"""Machines we can reach: this one, or one behind SSH."""

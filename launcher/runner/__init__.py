@@ -1,0 +1,1 @@
+"""The verbs, as generators of events: no Click, no print."""

@@ -1,0 +1,127 @@
+"""The seam: a target is a way to get a folder on a machine; then all doors are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from launcher.run import Segment, State, Status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a door can and cannot do, as data: checked before anything is submitted."""
+
+    own_image: bool = True
+    live: bool = True
+    survives_laptop: bool = True
+    secrets: bool = True
+    cancel: bool = True
+    nodes: int = 1
+    max_time_s: float | None = None
+    gpus: bool = True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `check`: ok, or what is wrong and how to mend it."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A place that would do: price of the whole machine per hour (None: free), or why not."""
+
+    target: str
+    what: str
+    price_per_hour: str | None = None
+    currency: str = ""
+    fits: bool = True
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something of ours that exists somewhere; without `released_at` it may still cost."""
+
+    kind: str  # folder, container, image, machine, volume, key …
+    id: str
+    nonce: str
+    paid: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A save point of `submit` or `release`, and what the progress bar shows."""
+
+    state: State
+    phase: str = ""
+    detail: str = ""
+    handle: Mapping[str, Any] | None = None
+    resource: Resource | None = None
+    released: Resource | None = None
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    handed_over: bool = False
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bytes [offset, offset+length) of a file in the segment's folder; length None = to the end."""
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+
+
+class Folder(Protocol):
+    """A segment's folder where it lies: a disk, behind SSH, a bucket, a notebook server.
+
+    Raises Unreachable when there is no answer, RemoteError(code "missing") when the folder is gone.
+    """
+
+    def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
+        """Chunks as (index into `wanted`, bytes), in order; a missing file yields nothing. One round trip."""
+
+    def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+        """Blocks; yields (path, bytes) as the files grow, each from its offset; (“”, b"") at least every 5 s as a
+        heartbeat; ends when exit.json exists and everything was sent, or when no agent lives there."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file (control/stop) whole."""
+
+
+class Target(Protocol):
+    """A way to get a place for one segment. Keeps nothing: `submit` yields what must be remembered."""
+
+    name: str
+    limits: Limits
+
+    def check(self) -> Iterator[Finding]: ...
+    def offers(self, need: Any) -> list[Offer]: ...
+    def submit(self, order: Submission) -> Iterator[Step]: ...
+    def status(self, segment: Segment) -> Status: ...
+    def open(self, segment: Segment) -> AbstractContextManager[Folder]: ...
+    def cancel(self, segment: Segment, grace_s: float) -> None: ...
+    def release(self, segment: Segment) -> Iterator[Step]: ...
+    def owned(self) -> list[Resource]: ...
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that a place needs to run one segment; `secrets` never reaches a disk of ours."""
+
+    segment: Segment
+    spec: Any  # job.spec.JobSpec
+    bundle: Any  # bundle.Bundle
+    order: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    resume_from: Any = None  # vault.Checkpoint at home, or None
+    image: str = "build"  # build | ship

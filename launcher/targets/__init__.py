@@ -1,0 +1,1 @@
+"""The doors: each a way to get a place for a segment."""
