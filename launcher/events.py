@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
-class LogLine:
-    """One event of log.jsonl: `raw` is the exact line, `record` its parsed value."""
+class LogLines:
+    """Some whole lines of log.jsonl, byte for byte (a block, so that a million lines stay cheap)."""
 
     raw: bytes
-    record: Mapping[str, Any]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The parsed lines, in order."""
+        for line in self.raw.splitlines():
+            yield json.loads(line)
 
 
 @dataclass(frozen=True)
@@ -66,4 +71,4 @@ class Result:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = LogLine | StateChanged | Progress | ArtifactHome | Notice | Result
+Event = LogLines | StateChanged | Progress | ArtifactHome | Notice | Result
