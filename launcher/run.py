@@ -103,6 +103,17 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Resource:
+    """Something of ours that exists somewhere; without `released_at` it may still cost."""
+
+    kind: str  # folder, container, image, machine, volume, key …
+    id: str
+    nonce: str
+    paid: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Run:
     """One execution of a job. `spec` and `facts` are plain JSON values, recorded once and used by every later command."""
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from launcher.run import Resource as Resource  # part of the seam, stored by the ledger below it
 from launcher.run import Segment, State, Status
 
 
@@ -44,17 +45,6 @@ class Offer:
     currency: str = ""
     fits: bool = True
     why_not: str = ""
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Something of ours that exists somewhere; without `released_at` it may still cost."""
-
-    kind: str  # folder, container, image, machine, volume, key …
-    id: str
-    nonce: str
-    paid: bool = False
-    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
