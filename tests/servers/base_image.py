@@ -1,4 +1,4 @@
-"""Makes the image that stands for `ubuntu:22.04` in the tests, from the distribution's packages: no registry needed."""
+"""Makes the image that stands for `ubuntu:22.04` in the tests, from packages: no registry needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mirror:
 
 
 def ensure() -> str:
-    """The tag of the base image; made when the engine does not have it (about a minute, 10 s from the cache)."""
+    """The tag of the base image; made when missing (a minute, 2 s from the cache)."""
     if _label(TAG) != recipe():
         _import(_archive())
     return TAG

@@ -1,4 +1,4 @@
-"""A FAKE GPU: programs that stand where NVIDIA's would be, for machines that have none. It computes nothing."""
+"""A FAKE GPU: programs that stand where NVIDIA's would be, on machines that have none."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ elif "--query-gpu" in options:
         print(", ".join(fields))
     for i in range(gpu["count"]):
         known = {
-            "index": i, "name": gpu["name"], "gpu_name": gpu["name"], "uuid": uuid(i), "gpu_uuid": uuid(i),
-            "driver_version": gpu["driver"], "compute_cap": gpu["compute_cap"], "count": gpu["count"],
+            "index": i, "uuid": uuid(i), "gpu_uuid": uuid(i), "count": gpu["count"],
+            "name": gpu["name"], "gpu_name": gpu["name"],
+            "driver_version": gpu["driver"], "compute_cap": gpu["compute_cap"],
             "memory.total": "%d%s" % (gpu["memory_mb"], unit("MiB")), "memory.used": "1" + unit("MiB"),
             "memory.free": "%d%s" % (gpu["memory_mb"] - 1, unit("MiB")),
             "utilization.gpu": "0" + unit("%"), "utilization.memory": "0" + unit("%"), "temperature.gpu": 30,
@@ -53,12 +54,14 @@ elif "--query-gpu" in options:
 elif "--query-compute-apps" in options:
     pass
 else:
-    print("| NVIDIA-SMI %s    Driver Version: %s    CUDA Version: %s |" % (gpu["driver"], gpu["driver"], gpu["cuda"]))
+    versions = (gpu["driver"], gpu["driver"], gpu["cuda"])
+    print("| NVIDIA-SMI %s    Driver Version: %s    CUDA Version: %s |" % versions)
     for i in range(gpu["count"]):
         print("| %3d  %s  1MiB / %dMiB |" % (i, gpu["name"], gpu["memory_mb"]))
 """
 
-# Docker runs this before a container with --gpus starts; the real one mounts the driver, this one nvidia-smi alone.
+# Docker runs this before a container with --gpus starts; the real one mounts the driver, this one
+# nvidia-smi alone.
 HOOK = """#!/usr/bin/python3
 # FAKE nvidia-container-runtime-hook of the test bed
 import json, os, shutil, sys

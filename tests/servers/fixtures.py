@@ -1,4 +1,4 @@
-"""The test bed as pytest fixtures: each part starts when the first test asks for it and is gone at the end."""
+"""The test bed as pytest fixtures: each part starts when a test first asks for it and is gone at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the image of a "GPU server": the base image with an sshd, a Docker Engine of its own and two users."""
+"""Makes the image of a "GPU server": the base image with an sshd, a Docker Engine and two users."""
 
 from __future__ import annotations
 

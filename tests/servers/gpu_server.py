@@ -1,4 +1,4 @@
-"""A "GPU server": a container with an sshd and a Docker Engine of its own, reached over real SSH on a local port.
+"""A "GPU server": a container with an sshd and a Docker Engine of its own, on a local port.
 
 By hand: `python -m tests.servers.gpu_server [--fake-gpu]` prints its address and waits for Ctrl-C.
 """
@@ -32,15 +32,12 @@ CONTAINER = [  # an engine inside needs all this; --privileged is not to be had 
 class GPUServer:
     """`with GPUServer() as server:` a machine with Docker, reached as `ssh://trainer@127.0.0.1:PORT`."""
 
-    def __init__(
-        self, user: str = "trainer", docker_engine: bool = True, bridge: str = "10.213.0.1/24"
-    ) -> None:
+    def __init__(self, user: str = "trainer", docker_engine: bool = True) -> None:
         self.user = user
         self.host = "127.0.0.1"
         self.port = _free_port()
         self.name = f"launcher-test-{uuid.uuid4().hex[:8]}"
         self._docker_engine = docker_engine
-        self._bridge = bridge
         self._folder = tempfile.mkdtemp(prefix="launcher-gpu-server-")
         self._cut: list[list[str]] = []
         self.key_path = os.path.join(self._folder, "key")
@@ -93,7 +90,7 @@ class GPUServer:
         options = [
             "IdentitiesOnly=yes",
             "BatchMode=yes",
-            "ConnectTimeout=10",
+            "ConnectTimeout=4",
             f"UserKnownHostsFile={self.known_hosts_path}",
         ]
         words = [word for option in options for word in ("-o", option)]
@@ -120,7 +117,7 @@ class GPUServer:
         _wait_for(self._docker_answers, "dockerd")
 
     def cut_network(self, how: str = "drop") -> None:
-        """Nothing reaches the server's sshd or comes back (`drop`), or each packet is answered with a reset (`reject`)."""
+        """`drop`: nothing reaches the sshd or comes back; `reject`: each packet is answered with a reset."""
         end = ["DROP"] if how == "drop" else ["REJECT", "--reject-with", "tcp-reset"]
         need(iptables="iptables")
         for side in ("--dport", "--sport") if how == "drop" else ("--dport",):
@@ -153,16 +150,15 @@ class GPUServer:
         with subprocess.Popen(programs, stdout=subprocess.PIPE) as save:
             load = [programs[0], "exec", "-i", self.name, "docker", "load", "-q"]
             subprocess.run(load, stdin=save.stdout, stdout=subprocess.DEVNULL, check=True)
-        self.run(
-            f"docker tag {base_image.TAG} {name}; [ {name} = {base_image.TAG} ] || docker rmi {base_image.TAG}"
-        )
+        if name != base_image.TAG:
+            self.run(f"docker tag {base_image.TAG} {name} && docker rmi {base_image.TAG}")
 
     def _start(self) -> None:
         need(ssh="openssh-client", **{"ssh-keygen": "openssh-client"})
         output(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key_path])
         publish = f"--publish={self.host}:{self.port}:22"
         label = f"--label={OWNER_LABEL}={os.getpid()}"
-        settings = [f"--hostname={self.name}", f"--env=BRIDGE={self._bridge}", label, publish]
+        settings = [f"--hostname={self.name}", label, publish]
         docker("create", "--name", self.name, *settings, *CONTAINER, gpu_image.ensure())
         docker("start", self.name)
         self._admit()
@@ -196,11 +192,9 @@ class GPUServer:
 
 def sweep() -> None:
     """Remove the servers of test runs that were killed."""
-    for line in docker(
-        "ps", "-a", "--filter", f"label={OWNER_LABEL}", "--format", "{{.ID}} {{.Labels}}"
-    ).splitlines():
-        container, _, labels = line.partition(" ")
-        owner = dict(label.partition("=")[::2] for label in labels.split(","))[OWNER_LABEL]
+    columns = f'{{{{.ID}}}} {{{{.Label "{OWNER_LABEL}"}}}}'
+    for line in docker("ps", "-a", "--filter", f"label={OWNER_LABEL}", "--format", columns).splitlines():
+        container, owner = line.split()
         if not os.path.exists(f"/proc/{owner}"):
             docker("rm", "--force", "--volumes", container)
 

@@ -9,7 +9,7 @@ mkdir -p /run/sshd /etc/docker
     while true; do
         if [ -e /etc/docker/off ]; then sleep 0.2; continue; fi
         rm -f /var/run/docker.pid
-        dockerd --bip "${BRIDGE:-10.213.0.1/24}" >> /var/log/dockerd.log 2>&1
+        dockerd --bip 10.213.0.1/24 >> /var/log/dockerd.log 2>&1
         sleep 0.2
     done
 ) &
