@@ -1,6 +1,6 @@
 """The ledger: what this user started, where it runs, what may still cost; durable before it happens."""
 
-from launcher.ledger.rows import Held, Noted
+from launcher.ledger.rows import Held
 from launcher.ledger.store import Ledger
 
-__all__ = ["Held", "Ledger", "Noted"]
+__all__ = ["Held", "Ledger"]

@@ -22,20 +22,11 @@ class Held:
     row: int
     run_id: str
     segment: int
+    target: str | None
     resource: Resource
     intended_at: str
     confirmed_at: str | None = None
     released_at: str | None = None
-
-
-@dataclass(frozen=True)
-class Noted:
-    """One line of a run's history."""
-
-    run_id: str
-    time: str
-    kind: str
-    data: Mapping[str, Any]
 
 
 def updated(old: Segment, news: Mapping[str, Any]) -> Segment:
@@ -89,7 +80,7 @@ def held_from(row: sqlite3.Row) -> Held:
         paid=bool(row["paid"]),
         detail=json.loads(row["detail"]),
     )
-    names = ("row", "run_id", "segment", "intended_at", "confirmed_at", "released_at")
+    names = ("row", "run_id", "segment", "target", "intended_at", "confirmed_at", "released_at")
     return Held(resource=resource, **{name: row[name] for name in names})
 
 

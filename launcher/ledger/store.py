@@ -11,22 +11,22 @@ from typing import Any
 
 from launcher.agent import records
 from launcher.errors import LauncherError, RunNotFound
+from launcher.ledger import sql
 from launcher.ledger.database import Database
 from launcher.ledger.rows import (
-    SEGMENT_COLUMNS,
     Held,
-    Noted,
     as_json,
     held_from,
     run_from,
     segment_from,
-    segment_values,
     updated,
 )
 from launcher.run import FINAL, Resource, Run, Segment
 
 _FINAL = ", ".join(f"'{state.value}'" for state in FINAL)
 _NEWEST_STATE = "(SELECT state FROM segments WHERE run_id = runs.id ORDER BY number DESC LIMIT 1)"
+_COSTING = "SELECT run_id FROM resources WHERE released_at IS NULL AND paid"
+_TARGET = "(SELECT target FROM segments s WHERE s.run_id = resources.run_id AND s.number = resources.segment)"
 
 
 class Ledger:
@@ -52,7 +52,7 @@ class Ledger:
                 [*row, run.parent],
             )
             for segment in run.segments:
-                _insert_segment(db, segment)
+                sql.insert_segment(db, segment)
 
         self._database.write(work)
 
@@ -62,6 +62,11 @@ class Ledger:
         if not found:
             raise RunNotFound(f"no run {run_id!r}", "`launcher ps -a` lists all runs")
         return found[0]
+
+    def update_spec(self, run_id: str, spec: Mapping[str, Any]) -> None:
+        """A run's new limits: the only thing in a recorded spec that a later command may change."""
+        text = "UPDATE runs SET spec = ? WHERE id = ?"
+        self._database.write(lambda db: db.execute(text, [as_json(spec), run_id]))
 
     def find(self, text: str) -> Run:
         """An exact id, `last`, a name (its newest run) or a unique prefix, in this order."""
@@ -78,8 +83,9 @@ class Ledger:
         return found[0]
 
     def runs(self, limit: int | None = None, active_only: bool = False) -> list[Run]:
-        """Newest first; `active_only`: those whose newest segment has not ended."""
-        where = f"WHERE coalesce({_NEWEST_STATE}, 'pending') NOT IN ({_FINAL})" if active_only else ""
+        """Newest first; `active_only`: those whose newest segment has not ended, or that may still cost."""
+        living = f"coalesce({_NEWEST_STATE}, 'pending') NOT IN ({_FINAL})"
+        where = f"WHERE {living} OR id IN ({_COSTING})" if active_only else ""
         return self._runs(f"{where} ORDER BY position DESC LIMIT ?", [-1 if limit is None else limit])
 
     def release_run(self, run_id: str) -> Run:
@@ -114,7 +120,7 @@ class Ledger:
                     f"{segment.run_id} has segment {segment.number} already or lacks the one before it",
                     "another launcher may have resumed it: `launcher status`",
                 )
-            _insert_segment(db, segment)
+            sql.insert_segment(db, segment)
 
         self._database.write(work)
 
@@ -122,7 +128,7 @@ class Ledger:
         """Apply news; returns what is stored now. A change of state is an event, too."""
 
         def work(db: sqlite3.Connection) -> Segment:
-            old = _segment(db, run_id, number)
+            old = sql.segment(db, run_id, number)
             new = updated(old, fields)
             if new.state is not old.state:
                 if new.state.final and not new.ended_at:
@@ -134,11 +140,7 @@ class Ledger:
                     "reason": new.reason,
                 }
                 self._note(db, run_id, "state", data)
-            columns = ", ".join(f"{name} = ?" for name in SEGMENT_COLUMNS)
-            db.execute(
-                f"UPDATE segments SET {columns} WHERE run_id = ? AND number = ?",
-                [*segment_values(new), run_id, number],
-            )
+            sql.replace_segment(db, new)
             return new
 
         return self._database.write(work)
@@ -150,66 +152,51 @@ class Ledger:
     # resources
 
     def intend(self, run_id: str, segment: int, resource: Resource) -> int:
-        """Before the effect: a row for what is about to be created. The same intent again is the same row."""
+        """Before the effect: a row for what is about to be created. Told again with its id: confirmed."""
 
         def work(db: sqlite3.Connection) -> int:
-            same = db.execute(
-                "SELECT row FROM resources WHERE run_id = ? AND segment = ? AND kind = ? AND id = ?"
-                " AND detail = ? AND confirmed_at IS NULL AND released_at IS NULL",
-                [run_id, segment, resource.kind, resource.id, as_json(resource.detail)],
-            ).fetchone()
-            return int(same["row"]) if same else self._insert_resource(db, run_id, segment, resource)
+            row = sql.open_row(db, run_id, segment, resource)
+            if row is None:
+                return sql.insert_resource(
+                    db, Held(0, run_id, segment, None, resource, intended_at=self._clock())
+                )
+            if resource.id:
+                sql.confirm(db, row, resource, self._clock())
+            return row
 
         return self._database.write(work)
 
     def confirm(self, row: int, provider_id: str, detail: Mapping[str, Any] | None = None) -> None:
         """After the effect: the id that the provider gave."""
-        self._database.write(lambda db: _confirm(db, row, provider_id, detail or {}, self._clock()))
+        told = Resource("", provider_id, "", detail=detail or {})
+        self._database.write(lambda db: sql.confirm(db, row, told, self._clock()))
 
-    def save_resource(self, run_id: str, segment: int, resource: Resource) -> int:
-        """What exists: updates the row of this id, else fills the open intent of its kind, else adds."""
+    def released(self, run_id: str, kind: str, id: str) -> None:
+        """It is gone, by the provider's own word."""
+        self._release("run_id = ? AND kind = ? AND id = ?", [run_id, kind, id])
 
-        def work(db: sqlite3.Connection) -> int:
-            row = db.execute(
-                "SELECT row FROM resources WHERE run_id = ? AND segment = ? AND kind = ?"
-                " AND released_at IS NULL AND (id = ? OR confirmed_at IS NULL)"
-                " ORDER BY id = ? DESC, row LIMIT 1",
-                [run_id, segment, resource.kind, resource.id, resource.id],
-            ).fetchone()
-            number = int(row["row"]) if row else self._insert_resource(db, run_id, segment, resource)
-            _confirm(db, number, resource.id, resource.detail, self._clock())
-            return number
+    def released_row(self, row: int) -> None:
+        """An intent that came to nothing, or a row whose resource is gone."""
+        self._release("row = ?", [row])
 
-        return self._database.write(work)
-
-    def released(self, what: int | tuple[str, str], run_id: str | None = None) -> None:
-        """It is gone: a row, or (kind, id), of one run or of all."""
-        where, values = ("row = ?", [what]) if isinstance(what, int) else ("kind = ? AND id = ?", list(what))
-        self._database.write(
-            lambda db: db.execute(
-                f"UPDATE resources SET released_at = ? WHERE {where} AND released_at IS NULL"
-                " AND run_id = coalesce(?, run_id)",
-                [self._clock(), *values, run_id],
-            )
-        )
-
-    def resources(self, run_id: str | None = None, unreleased_only: bool = True) -> list[Held]:
-        where = "run_id = coalesce(?, run_id)" + (" AND released_at IS NULL" if unreleased_only else "")
-        rows = self._database.read(
-            lambda db: db.execute(f"SELECT * FROM resources WHERE {where} ORDER BY row", [run_id]).fetchall()
-        )
-        return [held_from(row) for row in rows]
+    def resources(
+        self, run_id: str | None = None, unreleased_only: bool = True, paid_only: bool = False
+    ) -> list[Held]:
+        where = ["released_at IS NULL"] * unreleased_only + ["paid"] * paid_only
+        where += ["run_id = ?"] if run_id else []
+        text = f"SELECT *, {_TARGET} AS target FROM resources WHERE {' AND '.join(where) or '1'} ORDER BY row"
+        values = [run_id] if run_id else []
+        return [held_from(row) for row in self._rows(text, values)]
 
     # events
 
     def event(self, run_id: str, kind: str, data: Mapping[str, Any] | None = None) -> None:
         self._database.write(lambda db: self._note(db, run_id, kind, data or {}))
 
-    def events(self, run_id: str) -> list[Noted]:
-        rows = self._database.read(
-            lambda db: db.execute("SELECT * FROM events WHERE run_id = ? ORDER BY row", [run_id]).fetchall()
-        )
-        return [Noted(row["run_id"], row["time"], row["kind"], json.loads(row["data"])) for row in rows]
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """What happened to a run, in order: time, kind, data."""
+        rows = self._rows("SELECT time, kind, data FROM events WHERE run_id = ? ORDER BY row", [run_id])
+        return [{**dict(row), "data": json.loads(row["data"])} for row in rows]
 
     # inside
 
@@ -233,49 +220,22 @@ class Ledger:
             segments.setdefault(row["run_id"], []).append(segment_from(row))
         return [run_from(row, segments.get(row["id"], [])) for row in runs]
 
+    def _note(self, db: sqlite3.Connection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        values = [run_id, self._clock(), kind, as_json(data)]
+        db.execute("INSERT INTO events (run_id, time, kind, data) VALUES (?,?,?,?)", values)
+
+    def _rows(self, text: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        return self._database.read(lambda db: db.execute(text, values).fetchall())
+
+    def _release(self, where: str, values: Sequence[Any]) -> None:
+        text = f"UPDATE resources SET released_at = ? WHERE released_at IS NULL AND {where}"
+        self._database.write(lambda db: db.execute(text, [self._clock(), *values]))
+
     def _unknown(self, text: str) -> RunNotFound:
-        rows = self._database.read(
-            lambda db: db.execute("SELECT id, name FROM runs ORDER BY position DESC").fetchall()
-        )
+        rows = self._rows("SELECT id, name FROM runs ORDER BY position DESC")
         if not rows:
             return RunNotFound("there are no runs yet", "start one: `launcher run JOB`")
         known = list(dict.fromkeys(value for row in rows for value in (row["name"], row["id"])))
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`launcher ps -a` lists all runs"
         return RunNotFound(f"no run {text!r}", hint)
-
-    def _insert_resource(self, db: sqlite3.Connection, run_id: str, segment: int, resource: Resource) -> int:
-        row = [run_id, segment, resource.kind, resource.id, resource.nonce, resource.paid]
-        cursor = db.execute(
-            "INSERT INTO resources (run_id, segment, kind, id, nonce, paid, detail, intended_at)"
-            " VALUES (?,?,?,?,?,?,?,?)",
-            [*row, as_json(resource.detail), self._clock()],
-        )
-        return int(cursor.lastrowid or 0)
-
-    def _note(self, db: sqlite3.Connection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        values = [run_id, self._clock(), kind, as_json(data)]
-        db.execute("INSERT INTO events (run_id, time, kind, data) VALUES (?,?,?,?)", values)
-
-
-def _insert_segment(db: sqlite3.Connection, segment: Segment) -> None:
-    marks = ", ".join("?" for _ in SEGMENT_COLUMNS)
-    db.execute(
-        f"INSERT INTO segments ({', '.join(SEGMENT_COLUMNS)}) VALUES ({marks})", segment_values(segment)
-    )
-
-
-def _segment(db: sqlite3.Connection, run_id: str, number: int) -> Segment:
-    row = db.execute("SELECT * FROM segments WHERE run_id = ? AND number = ?", [run_id, number]).fetchone()
-    if row is None:
-        raise RunNotFound(f"no segment {number} of run {run_id!r}", "`launcher ps -a` lists all runs")
-    return segment_from(row)
-
-
-def _confirm(db: sqlite3.Connection, row: int, provider_id: str, detail: Mapping[str, Any], now: str) -> None:
-    known = db.execute("SELECT detail FROM resources WHERE row = ?", [row]).fetchone()
-    merged = as_json({**json.loads(known["detail"]), **detail})
-    db.execute(
-        "UPDATE resources SET id = ?, detail = ?, confirmed_at = coalesce(confirmed_at, ?) WHERE row = ?",
-        [provider_id, merged, now, row],
-    )

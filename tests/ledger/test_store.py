@@ -108,7 +108,7 @@ def test_states_only_advance_and_an_end_absorbs(ledger: Ledger) -> None:
     assert ended.ended_at
     later = ledger.update_segment(run_id, 0, state=State.LOST, reason="gone", exit_code=9, released_at="now")
     assert later == replace(ended, released_at="now")
-    assert [e.data["to"] for e in ledger.events(run_id)] == ["running", "succeeded"]
+    assert [e["data"]["to"] for e in ledger.events(run_id)] == ["running", "succeeded"]
 
 
 def test_an_unknown_field_is_a_mistake_of_the_program(ledger: Ledger) -> None:
@@ -139,7 +139,7 @@ def test_an_intent_is_there_before_its_effect_and_is_confirmed_by_id(ledger: Led
     (held,) = ledger.resources(run_id)
     assert held.confirmed_at
     assert held.resource == Resource("machine", "i-1", NONCE, True, {"type": "V100", "ip": "10.0.0.1"})
-    ledger.released(row)
+    ledger.released_row(row)
     assert ledger.resources() == []
     assert ledger.resources(unreleased_only=False)[0].released_at
 
@@ -151,24 +151,41 @@ def test_the_same_intent_twice_is_one_row_but_another_machine_is_another(ledger:
     assert rows[0] == rows[1] != rows[2]
 
 
-def test_a_saved_resource_fills_the_intent_of_its_kind(ledger: Ledger) -> None:
+def test_a_resource_told_again_with_its_id_confirms_the_intent_of_its_kind(ledger: Ledger) -> None:
     run_id = with_segment(ledger)
     rows = [ledger.intend(run_id, 0, Resource("volume", "", NONCE, detail={"n": n})) for n in (1, 2)]
-    saved = [ledger.save_resource(run_id, 0, Resource("volume", f"v{n}", NONCE)) for n in (1, 2, 3)]
+    saved = [ledger.intend(run_id, 0, Resource("volume", f"v{n}", NONCE)) for n in (1, 2, 3)]
     assert saved[:2] == rows
     assert saved[2] not in rows
-    again = ledger.save_resource(run_id, 0, Resource("volume", "v2", NONCE, detail={"gb": 50}))
+    again = ledger.intend(run_id, 0, Resource("volume", "v2", NONCE, detail={"gb": 50}))
     assert again == rows[1]
     assert ledger.resources()[1].resource.detail == {"n": 2, "gb": 50}
+    assert [bool(held.confirmed_at) for held in ledger.resources()] == [True, True, False]
 
 
-def test_a_resource_is_released_by_kind_and_id(ledger: Ledger) -> None:
+def test_a_resource_is_released_by_kind_and_id_in_its_run_alone(ledger: Ledger) -> None:
     run_id = with_segment(ledger)
     for name in ("a", "b"):
-        ledger.save_resource(run_id, 0, Resource("container", name, NONCE))
-    ledger.released(("container", "a"), "another-run")
-    ledger.released(("container", "b"))
-    assert [held.resource.id for held in ledger.resources()] == ["a"]
+        ledger.intend(run_id, 0, Resource("container", name, NONCE))
+    ledger.released("another-run", "container", "a")
+    ledger.released(run_id, "container", "b")
+    assert [(held.resource.id, held.target) for held in ledger.resources()] == [("a", "local")]
+
+
+def test_a_run_that_may_still_cost_is_active(ledger: Ledger) -> None:
+    run_id = with_segment(ledger)
+    ledger.intend(run_id, 0, Resource("folder", "/x", NONCE))
+    row = ledger.intend(run_id, 0, Resource("machine", "", NONCE, paid=True))
+    ledger.update_segment(run_id, 0, state=State.SUCCEEDED)
+    assert len(ledger.runs(active_only=True)) == len(ledger.resources(paid_only=True)) == 1
+    ledger.released_row(row)
+    assert ledger.runs(active_only=True) == ledger.resources(paid_only=True) == []
+
+
+def test_limits_of_a_recorded_spec_may_be_raised(ledger: Ledger) -> None:
+    run_id = with_segment(ledger)
+    ledger.update_spec(run_id, {"limits": {"time": "7h"}})
+    assert ledger.run(run_id).spec == {"limits": {"time": "7h"}}
 
 
 def test_a_run_is_not_released_while_something_of_it_may_cost(ledger: Ledger) -> None:
@@ -176,7 +193,7 @@ def test_a_run_is_not_released_while_something_of_it_may_cost(ledger: Ledger) ->
     row = ledger.intend(run_id, 0, Resource("machine", "", NONCE, paid=True))
     with pytest.raises(LauncherError, match="still has machine"):
         ledger.release_run(run_id)
-    ledger.released(row)
+    ledger.released_row(row)
     released = ledger.release_run(run_id).newest
     assert released
     assert released.released_at
@@ -187,7 +204,10 @@ def test_events_keep_their_order_and_data(ledger: Ledger) -> None:
     run_id = with_segment(ledger)
     ledger.event(run_id, "note", {"text": "a\nb"})
     ledger.event(run_id, "end")
-    assert [(e.kind, e.data) for e in ledger.events(run_id)] == [("note", {"text": "a\nb"}), ("end", {})]
+    assert [(e["kind"], e["data"]) for e in ledger.events(run_id)] == [
+        ("note", {"text": "a\nb"}),
+        ("end", {}),
+    ]
 
 
 def test_folder_and_files_are_private(ledger: Ledger) -> None:
