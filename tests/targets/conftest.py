@@ -1,0 +1,70 @@
+"""One door at a time: the same fixture for this machine and a server, with Docker and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.laptop import Laptop
+from tests.servers.gpu_server import GPUServer
+
+DOORS = ("local-plain", "local-docker", "ssh-plain", "ssh-docker")
+
+
+@dataclass
+class Door:
+    """A laptop and the name of a target on it; `cat` reads a file of a run's folder where it lies."""
+
+    laptop: Laptop
+    target: str
+    docker: bool
+    server: GPUServer | None
+
+    def cat(self, path: str) -> bytes:
+        """A file below ~/.launcher there."""
+        if self.server is None:
+            return (self.laptop.folder / ".launcher" / path).read_bytes()
+        return self.server.run(f"cat /home/trainer/.launcher/{path}").encode()
+
+    def exists(self, path: str) -> bool:
+        if self.server is None:
+            return (self.laptop.folder / ".launcher" / path).exists()
+        return "yes" in self.server.run(f"test -e /home/trainer/.launcher/{path} && echo yes || echo no")
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    made = Laptop(tmp_path / "laptop with 'quotes' ü")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def add_target(laptop: Laptop, server: GPUServer, *, docker: str) -> None:
+    laptop.ok(
+        *("target", "add", "gpu1", server.address, "--host-key", server.fingerprint),
+        *("--key", server.key_path, "--docker", docker),
+    )
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, laptop: Laptop) -> Iterator[Door]:
+    where, _, form = request.param.partition("-")
+    docker = form == "docker"
+    server = None
+    if where == "ssh":
+        server = request.getfixturevalue("shared_gpu_server")
+        add_target(laptop, server, docker="always" if docker else "never")
+    else:
+        if docker:
+            request.getfixturevalue("base_image")
+        laptop.ok("target", "add", "gpu1", "local", "--docker", "always" if docker else "never")
+    yield Door(laptop, "gpu1", docker, server)
+    for process in laptop.started:
+        if process.poll() is None:
+            process.kill()
+    laptop.launcher("release", "--all", "--force")
