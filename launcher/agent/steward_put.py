@@ -1,0 +1,106 @@
+"""Uploads: resumable, hashed on arrival, and under their name only when whole and on disk."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+
+from launcher.agent.operation import Failure
+from launcher.agent.records import sync_folder
+from launcher.agent.steward_files import below
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+BLOCK = 1 << 20
+
+
+def partial(operation):
+    """How many bytes of a file with this hash an earlier, cut upload left here."""
+    try:
+        return {"offset": os.stat(_part(operation)).st_size}
+    except FileNotFoundError:
+        return {"offset": 0}
+
+
+def put(operation):
+    """The upload's bytes, from `offset` (default: where an earlier one stopped), into `path`."""
+    path = below(operation.root, operation.args["path"])
+    part = _part(operation)
+    for folder in (os.path.dirname(part), os.path.dirname(path)):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        _lock(fd, part)
+        _receive(operation, fd, part)
+        os.fchmod(fd, int(operation.args.get("mode") or 0o600))
+        os.fsync(fd)
+        os.replace(part, path)
+    except BaseException:
+        if operation.args.get("keep_partial") is False:
+            _forget(part)
+        raise
+    finally:
+        os.close(fd)
+    sync_folder(os.path.dirname(path))
+
+
+def _receive(operation, fd, part):
+    digest = hashlib.sha256()
+    at = _start(operation, fd, digest)
+    size = int(operation.args["size"])
+    for piece in operation.uploads():
+        at += len(piece)
+        if at > size:
+            break
+        digest.update(piece)
+        _write(fd, piece)
+    if at < size:
+        raise Failure("bad", "the upload ended after %d of %d bytes" % (at, size))
+    if at > size or digest.hexdigest() != operation.args["sha256"]:
+        _forget(part)
+        raise Failure("bad", "what arrived has not the SHA-256 that was announced")
+
+
+def _start(operation, fd, digest):
+    """Cut the part file where this upload goes on, and hash what stays."""
+    here = os.fstat(fd).st_size
+    offset = here if operation.args.get("offset") is None else int(operation.args["offset"])
+    if offset > here:
+        raise Failure("bad", "only %d bytes are here, cannot go on at %d" % (here, offset))
+    os.ftruncate(fd, offset)
+    os.lseek(fd, 0, os.SEEK_SET)
+    left = offset
+    while left:
+        piece = os.read(fd, min(BLOCK, left))
+        digest.update(piece)
+        left -= len(piece)
+    return offset
+
+
+def _lock(fd, part):
+    """One upload of a content at a time; the part file may have been renamed away meanwhile."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.stat(part), os.fstat(fd)):
+            return
+    except OSError:
+        pass
+    raise Failure("exists", "another upload of the same content is under way")
+
+
+def _write(fd, piece):
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _forget(part):
+    with contextlib.suppress(OSError):
+        os.unlink(part)
+
+
+def _part(operation):
+    digest = operation.args["sha256"]
+    if not (isinstance(digest, str) and SHA256.fullmatch(digest)):
+        raise Failure("bad", "not a SHA-256: %.80r" % (digest,))
+    return os.path.join(operation.root, "blobs", digest + ".part")

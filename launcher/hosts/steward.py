@@ -1,0 +1,207 @@
+"""The client's side of the steward: requests over one channel, many at a time, from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Generator, Iterable
+from typing import Any, Protocol
+
+from launcher.agent.frames import MAX_PAYLOAD, BadFrame, Header, Reader, encode
+from launcher.errors import LauncherError, RemoteError, Unreachable
+from launcher.hosts.request import Request
+
+SILENT_TICKS = 3  # a channel ticks every 5 s without a byte; the steward beats every 5 s
+HELLO_S = 30.0
+QUICK_S = 120.0
+UNBOUNDED = frozenset({"read", "put", "follow", "run_script", "docker", "launch_container", "remove"})
+
+
+class Channel(Protocol):
+    """Bytes to and from a process somewhere. Its faults are Unreachable."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes as soon as there are any; b"" at the end; TimeoutError after 5 s of silence."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def last_words(self) -> str:
+        """What the process said on stderr, for messages."""
+
+
+class Steward:
+    """A steward that has said hello. After Unreachable it stays dead: ask the host for another."""
+
+    def __init__(self, channel: Channel, name: str = "the machine") -> None:
+        self.name = name
+        self.hello: dict[str, Any] = {}
+        self._channel = channel
+        self._writing = threading.Lock()
+        self._lock = threading.Lock()
+        self._requests: dict[int, Request] = {}
+        self._next = 1
+        self._failure: LauncherError | None = None
+        self._greeted = threading.Event()
+        self._reader = threading.Thread(target=self._read_all, name=f"steward of {name}", daemon=True)
+        self._reader.start()
+        self._await_hello()
+
+    @property
+    def alive(self) -> bool:
+        return self._failure is None
+
+    def call(self, op: str, payload: bytes | Iterable[bytes] = b"", **args: Any) -> dict[str, Any]:
+        """The result of one request. RemoteError (with the steward's code) if it failed."""
+        deadline = None if op in UNBOUNDED else time.monotonic() + QUICK_S
+        request = self._begin(op, payload, args)
+        try:
+            while request.take(deadline) is not None:
+                pass
+            return _result(request, op, self.name)
+        except TimeoutError:
+            raise Unreachable(f"{self.name} gave no answer to {op} in {QUICK_S:.0f} s") from None
+        finally:
+            self._finish(request)
+
+    def stream(
+        self, op: str, payload: bytes | Iterable[bytes] = b"", **args: Any
+    ) -> Generator[tuple[Header, bytes], None, dict[str, Any]]:
+        """The data frames of one request; the result is the generator's value; closing it cancels."""
+        request = self._begin(op, payload, args)
+        try:
+            while True:
+                frame = request.take()
+                if frame is None:
+                    return _result(request, op, self.name)
+                yield frame
+        finally:
+            self._finish(request)
+
+    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """Put a small file, whole or not at all."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.call("put", data, path=path, size=len(data), sha256=digest, offset=0, mode=mode)
+
+    def close(self) -> None:
+        self._fail(Unreachable(f"the connection to {self.name} was closed"))
+
+    def _begin(self, op: str, payload: bytes | Iterable[bytes], args: dict[str, Any]) -> Request:
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            request = Request(self._next, self._grant)
+            self._requests[self._next] = request
+            self._next += 1
+        header = {"id": request.number, "op": op, **args}
+        if isinstance(payload, bytes) and len(payload) <= MAX_PAYLOAD:
+            self._send(header, payload)
+            return request
+        self._send({**header, "more": True})
+        # In a thread of its own: the answer may come while we still send, and has to be read then.
+        threading.Thread(target=self._upload, args=(request, payload), daemon=True).start()
+        return request
+
+    def _upload(self, request: Request, payload: bytes | Iterable[bytes]) -> None:
+        try:
+            for piece in _pieces(payload):
+                if not request.spend(len(piece)):
+                    return
+                self._send({"id": request.number}, piece)
+            self._send({"id": request.number, "end": True})
+        except Exception as error:
+            request.fail(error)
+
+    def _finish(self, request: Request) -> None:
+        """Forget the request; whatever still comes for it is thrown away unread."""
+        with self._lock:
+            self._requests.pop(request.number, None)
+        request.fail(Unreachable("cancelled"))
+        if request.end is None and self.alive:
+            with contextlib.suppress(LauncherError):  # then nothing goes on there for us either
+                self._send({"id": request.number, "cancel": True})
+
+    def _grant(self, number: int, count: int) -> None:
+        self._send({"id": number, "window": count})
+
+    def _send(self, header: Header, payload: bytes = b"") -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with self._writing:
+                self._channel.write(b"".join(encode(header, payload)))
+        except Unreachable as error:
+            self._fail(error)
+            raise (self._failure or error) from error
+
+    def _read_all(self) -> None:
+        try:
+            reader = Reader(self._read)
+            while (frame := reader.next()) is not None:
+                self._arrived(*frame)
+            raise EOFError
+        except BadFrame as error:
+            self._fail(RemoteError(f"{self.name} does not answer as a steward does: {error}"))
+        except EOFError:
+            words = self._channel.last_words()
+            self._fail(Unreachable(f"{self.name} ended the connection" + (f": {words}" if words else "")))
+        except LauncherError as error:
+            self._fail(error)
+
+    def _read(self, size: int) -> bytes:
+        for _ in range(SILENT_TICKS):
+            try:
+                return self._channel.read(size)
+            except TimeoutError:
+                continue
+        raise Unreachable(f"{self.name} has been silent for 15 s", "the run goes on there; try again")
+
+    def _arrived(self, header: Header, payload: bytes) -> None:
+        if header["id"] == 0:
+            if isinstance(header.get("hello"), dict):
+                self.hello = header["hello"]
+                self._greeted.set()
+            return
+        with self._lock:
+            request = self._requests.get(header["id"])
+        if request is not None:
+            request.arrived(header, payload)
+
+    def _await_hello(self) -> None:
+        if not self._greeted.wait(HELLO_S):
+            self._fail(Unreachable(f"{self.name}: the steward did not say hello in {HELLO_S:.0f} s"))
+        if self._failure is not None:
+            raise self._failure
+        if self.hello.get("v") != 1:
+            self._fail(RemoteError(f"{self.name} has a steward of version {self.hello.get('v')!r:.20}"))
+            raise self._failure or RemoteError(self.name)
+
+    def _fail(self, error: LauncherError) -> None:
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+            requests, self._requests = list(self._requests.values()), {}
+        self._greeted.set()
+        for request in requests:
+            request.fail(self._failure)
+        self._channel.close()
+
+
+def _result(request: Request, op: str, name: str) -> dict[str, Any]:
+    end = request.end or {}
+    if isinstance(end.get("result"), dict):
+        return dict(end["result"])
+    said = end.get("error")
+    said = said if isinstance(said, dict) else {}
+    error = RemoteError(f"{name}: {op}: {said.get('message', 'no result')!s:.2000}")
+    error.code = str(said.get("code", "failed"))[:40]
+    raise error
+
+
+def _pieces(payload: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    for chunk in [payload] if isinstance(payload, bytes) else payload:
+        for at in range(0, len(chunk), MAX_PAYLOAD):
+            yield chunk[at : at + MAX_PAYLOAD]
