@@ -16,8 +16,9 @@ class LogLines:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The parsed lines, in order."""
-        for line in self.raw.splitlines():
-            yield json.loads(line)
+        for line in self.raw.split(b"\n"):
+            if line:
+                yield json.loads(line)
 
 
 @dataclass(frozen=True)

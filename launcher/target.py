@@ -45,6 +45,16 @@ class Offer:
     currency: str = ""
     fits: bool = True
     why_not: str = ""
+    form: str = ""  # docker | plain
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a place must offer for a job: a JobSpec, and its Lock if there is one."""
+
+    spec: Any
+    lock: Any = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Target(Protocol):
     limits: Limits
 
     def check(self) -> Iterator[Finding]: ...
-    def offers(self, need: Any) -> list[Offer]: ...
+    def offers(self, need: Need) -> list[Offer]: ...
     def submit(self, order: Submission) -> Iterator[Step]: ...
     def status(self, segment: Segment) -> Status: ...
     def open(self, segment: Segment) -> AbstractContextManager[Folder]: ...
@@ -113,5 +123,6 @@ class Submission:
     bundle: Any  # bundle.Bundle
     order: Mapping[str, Any]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    resume_from: Any = None  # vault.Checkpoint at home, or None
+    lock: Any = None  # lock.Lock, or None: standard library only
+    resume_from: Any = None  # vault.HomeArtifact, or None
     image: str = "build"  # build | ship

@@ -1,0 +1,128 @@
+"""From a job's folder to what travels: overrides applied, lock fresh, files packed once under their digest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from launcher.bundle import Bundle, Contents, job_digest, stored
+from launcher.bundle import pack as pack_files
+from launcher.errors import Refused, SpecError
+from launcher.events import Event, Notice, Progress
+from launcher.files import choose
+from launcher.job import parse
+from launcher.job.command import override, render
+from launcher.job.spec import JobSpec, LoadedJob
+from launcher.job.units import duration_s, show_size
+from launcher.lock import Lock, parse_lock
+from launcher.run import Run
+from launcher.runner.context import Context, Question, RunRequest
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A job ready to be placed."""
+
+    spec: JobSpec
+    bundle: Bundle
+    lock: Lock | None
+    paths: tuple[str, ...]
+    command: str | tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies the job; recorded with the run."""
+        run = self.command if isinstance(self.command, str) else list(self.command)
+        spec = self.spec
+        return {
+            "bundle_digest": self.bundle.digest,
+            "bundle_bytes": self.bundle.size_bytes,
+            "lock_digest": self.lock.sha256 if self.lock else None,
+            "job_digest": job_digest(self.bundle.digest, run, spec.params, spec.env),
+        }
+
+
+def load_job(ctx: Context, request: RunRequest) -> LoadedJob:
+    """The job with the command line's overrides in its spec."""
+    loaded = parse.load(request.job)
+    spec = loaded.spec
+    spec = dataclasses.replace(
+        spec,
+        name=_name(request.name or spec.name),
+        params=override(spec.params, request.params),
+        env={**spec.env, **_env(ctx, request)},
+        limits=_limits(spec, request),
+        resources=dataclasses.replace(spec.resources, spot=spec.resources.spot or request.spot),
+    )
+    return dataclasses.replace(loaded, spec=spec)
+
+
+def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Iterator[Event]:
+    """Lock if needed, choose and pack the files; returns Packed."""
+    spec = loaded.spec
+    command = render(spec.run, spec.params, tuple(request.args))
+    lock_bytes = yield from fresh_lock(ctx, loaded)
+    lock = parse_lock(lock_bytes) if lock_bytes is not None else None
+    choice = choose(loaded.root, spec.files, _local_data(spec))
+    for path in choice.keys:
+        yield Notice(f"left out {path}: it looks like a key", "warning")
+    large = sum(f.size_bytes for f in choice.large)
+    if large:
+        names = ", ".join(f"{f.path} ({show_size(f.size_bytes)})" for f in choice.large[:3])
+        if not ctx.ask(Question("size", f"send large files: {names}?", "-y, or files.exclude in job.yaml")):
+            raise Refused("large files were not to be sent", "exclude them with files.exclude in job.yaml")
+    contents = Contents(loaded.root, choice, lock_bytes, spec.environment.canonical())
+    bundle = pack_files(contents, ctx.config.home / "bundles")
+    yield Progress("pack", f"{len(choice.files)} files, {show_size(bundle.size_bytes)}", 1, 1, finished=True)
+    return Packed(spec, bundle, lock, tuple(f.path for f in choice.files), command)
+
+
+def recorded_bundle(ctx: Context, run: Run) -> Bundle:
+    """The bundle of a recorded run, verified; never today's folder."""
+    return stored(ctx.config.home / "bundles", str(run.facts["bundle_digest"]))
+
+
+def recorded_lock(ctx: Context, run: Run) -> Lock | None:
+    """The lock within the recorded bundle."""
+    if not run.facts.get("lock_digest"):
+        return None
+    data = lock_of(recorded_bundle(ctx, run))
+    return parse_lock(data) if data is not None else None
+
+
+def _local_data(spec: JobSpec) -> list[str]:
+    return [source for source in spec.data.values() if "://" not in source]
+
+
+def _limits(spec: JobSpec, request: RunRequest) -> Any:
+    limits = spec.limits
+    if request.timeout:
+        limits = dataclasses.replace(limits, time_s=duration_s(request.timeout))
+    if request.max_cost is not None:
+        limits = dataclasses.replace(limits, cost=_cost(request.max_cost))
+    return limits
+
+
+def _cost(text: str) -> Decimal:
+    try:
+        cost = Decimal(text)
+    except InvalidOperation as e:
+        raise SpecError(f"--max-cost {text!r} is not a number", "--max-cost 5") from e
+    if not cost.is_finite() or cost < 0:
+        raise SpecError(f"--max-cost {text!r} is not an amount", "--max-cost 5")
+    return cost
+
+
+def _env(ctx: Context, request: RunRequest) -> Mapping[str, str]:
+    given = {}
+    for text in request.env:
+        key, equals, value = text.partition("=")
+        if not equals:
+            found = ctx.config.variable(key)
+            if found is None:
+                raise SpecError(f"-e {key}: no such variable here", f"-e {key}=VALUE")
+            value = found
+        given[key] = value
+    return given

@@ -1,0 +1,47 @@
+"""Puts one segment on its target, saving every step before the next: a crash at any point can be finished or undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.agent import records
+from launcher.errors import LauncherError, Refused
+from launcher.events import Event, Progress, StateChanged
+from launcher.run import Run, Segment, State
+from launcher.runner.context import Context
+from launcher.target import Step, Submission, Target
+
+
+def place(ctx: Context, run: Run, target: Target, submission: Submission) -> Iterator[Event]:
+    """Submit until the hand-over. A refusal ends the segment as failed; another error leaves it to be finished."""
+    segment = submission.segment
+    try:
+        for step in target.submit(submission):
+            yield from save(ctx, run, segment, step)
+    except Refused as e:
+        ctx.ledger.update_segment(run.id, segment.number, state=State.FAILED, reason=f"refused: {e.message}")
+        raise
+    except LauncherError as e:
+        ctx.ledger.event(run.id, "submit-error", {"segment": segment.number, "message": e.message})
+        raise
+
+
+def save(ctx: Context, run: Run, segment: Segment, step: Step) -> Iterator[Event]:
+    """One step of a target, made durable, then shown."""
+    ledger, number = ctx.ledger, segment.number
+    if step.resource:
+        ledger.intend(run.id, number, step.resource)
+    if step.released:
+        ledger.released(run.id, step.released.kind, step.released.id)
+    if step.handle is not None:
+        ledger.save_handle(run.id, number, step.handle)
+    if step.handed_over:
+        ledger.update_segment(
+            run.id, number, state=State.RUNNING, handed_over=True, started_at=records.utc()
+        )
+        yield StateChanged(run.id, number, State.RUNNING.value)
+    elif not step.state.final and step.state is not segment.state:
+        ledger.update_segment(run.id, number, state=step.state)
+    if step.phase:
+        finished = step.total_bytes is not None and step.done_bytes >= step.total_bytes
+        yield Progress(step.phase, step.detail, step.done_bytes, step.total_bytes, finished)

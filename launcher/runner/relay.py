@@ -1,0 +1,185 @@
+"""Going on: a further segment of the same run from its newest checkpoint, or the same bundle as a new run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from launcher.agent import records
+from launcher.errors import LauncherError, Refused, RunNotFound, Unreachable
+from launcher.events import Event, Notice, Result
+from launcher.job.spec import JobSpec
+from launcher.job.units import duration_s
+from launcher.run import Run, Segment, State, new_id
+from launcher.runner import control, follow, settle
+from launcher.runner.context import Context, ResumeRequest
+from launcher.runner.order import order, spent_s
+from launcher.runner.pack import recorded_bundle, recorded_lock
+from launcher.runner.place import place
+from launcher.secrets import gather
+from launcher.target import Need, Submission, Target
+from launcher.targets.registry import target_of
+from launcher.vault import Home, HomeArtifact
+
+
+def resume(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
+    """A further segment from the newest complete checkpoint. The old one is stopped, or fenced off if silent."""
+    if run.state is State.SUCCEEDED:
+        raise Refused(f"{run.id} has succeeded; there is nothing to resume", f"launcher rerun {run.id}")
+    run = yield from _with_new_limits(ctx, run, request)
+    target = target_of(ctx, request.on or (run.newest.target if run.newest else "local"))
+    _fits(ctx, run, target)
+    yield from _close_newest(ctx, run)
+    home = Home(run.home)
+    with home.writer():
+        run = ctx.ledger.run(run.id)
+        segment = _next_segment(run, home, target.name)
+        checkpoint = _checkpoint(home, request.checkpoint)
+        handle = {"resume": checkpoint.name if checkpoint else None, "target": target.name}
+        ctx.ledger.add_segment(dataclasses.replace(segment, handle=handle))
+        what = f"checkpoint {checkpoint.name}" if checkpoint else "the beginning: no checkpoint is home"
+        yield Notice(f"{run.id} goes on as segment {segment.number} on {target.name} from {what}")
+        yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
+        yield from followed(ctx, run, target, home, request.detach)
+
+
+def rerun(ctx: Context, run: Run, on: str | None, detach: bool = False) -> Iterator[Event]:
+    """A new run of the same bundle and spec; `parent` names the old one."""
+    target = target_of(ctx, on or (run.newest.target if run.newest else "local"))
+    _fits(ctx, run, target)
+    fresh = new_id(run.name)
+    home = Home.create(_beside(run, fresh))
+    again = Run(fresh, run.name, records.utc(), str(home.path), run.spec, run.facts, parent=run.id)
+    yield from start(ctx, again, target, home, detach)
+
+
+def start(
+    ctx: Context, run: Run, target: Target, home: Home, detach: bool, resume_from: str | None = None
+) -> Iterator[Event]:
+    """Record a new run with its first segment, place it, follow it."""
+    ctx.ledger.create_run(run)
+    handle = {"resume": resume_from, "target": target.name}
+    ctx.ledger.add_segment(Segment(run.id, 0, target.name, handle, created_at=records.utc()))
+    yield Notice(f"run {run.id} on {target.name} → {run.home}")
+    with home.writer():
+        yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
+        yield from followed(ctx, run, target, home, detach)
+
+
+def finish_submission(ctx: Context, run: Run, target: Target) -> Iterator[Event]:
+    """Place the newest segment, from wherever an earlier try stopped."""
+    segment = run.newest
+    assert segment is not None
+    spec = JobSpec.from_json(run.spec)
+    bundle, lock = recorded_bundle(ctx, run), recorded_lock(ctx, run)
+    resume_from = _resume_source(ctx, run, segment)
+    told = order(run, segment, spec, {"sha256": lock.sha256, "python": lock.python} if lock else {})
+    submission = Submission(
+        segment=segment,
+        spec=spec,
+        bundle=bundle,
+        order=told,
+        lock=lock,
+        secrets=gather(ctx.config, spec.secrets),
+        resume_from=resume_from,
+        image=str(run.facts.get("image", "build")),
+    )
+    yield from place(ctx, run, target, submission)
+
+
+def followed(ctx: Context, run: Run, target: Target, home: Home, detach: bool) -> Iterator[Event]:
+    """After the hand-over: the job needs no laptop; follow it unless told otherwise."""
+    if detach:
+        yield Result(run.id, State.RUNNING.value, 0, "detached")
+        return
+    yield from follow.follow(ctx, run, target, home)
+
+
+def _close_newest(ctx: Context, run: Run) -> Iterator[Event]:
+    segment = run.newest
+    if segment is None or segment.handle.get("home") or segment.released_at:
+        return
+    if not segment.handed_over:
+        ctx.ledger.update_segment(run.id, segment.number, state=State.CANCELLED, reason="superseded")
+        return
+    try:
+        if segment.state.final:
+            with Home(run.home).writer() as home:
+                yield from _quiet(follow.catch_up(ctx, run, home))
+        else:
+            yield from control.stop(ctx, run)
+    except Unreachable as e:
+        yield Notice(f"{e.message}; going on without it, it can publish nothing more", "warning")
+        ctx.ledger.update_segment(
+            run.id, segment.number, state=State.LOST, reason="fenced: unreachable", ended_at=records.utc()
+        )
+
+
+def _quiet(events: Iterator[Event]) -> Iterator[Event]:
+    for event in events:
+        if not isinstance(event, Result):
+            yield event
+
+
+def _next_segment(run: Run, home: Home, target: str) -> Segment:
+    number = len(run.segments)
+    return Segment(
+        run.id,
+        number,
+        target,
+        first_seq=home.last_seq + 1,
+        log_base_bytes=home.close_segments(number),
+        created_at=records.utc(),
+    )
+
+
+def _checkpoint(home: Home, name: str | None) -> HomeArtifact | None:
+    if name is None or name == "last":
+        return home.newest_checkpoint()
+    found = home.best_checkpoint() if name == "best" else home.checkpoint(name)
+    if found is None:
+        names = ", ".join(c.name for c in home.checkpoints()) or "none"
+        raise RunNotFound(f"no checkpoint {name!r} is home", f"home are: {names}")
+    return found
+
+
+def _resume_source(ctx: Context, run: Run, segment: Segment) -> HomeArtifact | None:
+    wanted = segment.handle.get("resume")
+    if not wanted:
+        return None
+    if run.facts.get("from") and segment.number == 0:
+        return _checkpoint(Home(ctx.ledger.run(run.facts["from"]["run"]).home), wanted)
+    return _checkpoint(Home(run.home), wanted)
+
+
+def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
+    spec = JobSpec.from_json(run.spec)
+    limits = spec.limits
+    if request.timeout:
+        limits = dataclasses.replace(limits, time_s=spent_s(run) + duration_s(request.timeout))
+    if request.max_cost:
+        limits = dataclasses.replace(limits, cost=request.max_cost)
+    if limits is not spec.limits:
+        spec = dataclasses.replace(spec, limits=limits)
+        run = dataclasses.replace(run, spec=spec.to_json())
+        ctx.ledger.update_spec(run.id, run.spec)
+    if spent_s(run) >= limits.time_s:
+        raise Refused(
+            f"{run.id} has used its {limits.time_s:g} s", f"launcher resume {run.id} --timeout 1h gives it more"
+        )
+    yield from ()
+    return run
+
+
+def _fits(ctx: Context, run: Run, target: Target) -> None:
+    offer = target.offers(Need(JobSpec.from_json(run.spec), recorded_lock(ctx, run)))[0]
+    if not offer.fits:
+        raise Refused(f"{target.name}: {offer.why_not}")
+
+
+def _beside(run: Run, fresh: str) -> str:
+    from pathlib import Path
+
+    return str(Path(run.home).parent / fresh)
+
+

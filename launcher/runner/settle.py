@@ -1,0 +1,96 @@
+"""What a segment's end leaves behind: its final state in the ledger, the capsule at home, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from launcher.agent import records
+from launcher.events import Event, Result, StateChanged
+from launcher.published import ExitRecord
+from launcher.run import Run, Segment, State, Status, process_exit_code
+from launcher.runner.context import Context
+from launcher.vault import Home
+
+
+def proven(ctx: Context, run: Run, segment: Segment, record: ExitRecord) -> Iterator[Event]:
+    """The end is proven by an exit record, and everything is home."""
+    ctx.ledger.update_segment(
+        run.id,
+        segment.number,
+        state=record.state,
+        reason=record.reason,
+        exit_code=record.exit_code,
+        started_at=record.started_at or segment.started_at,
+        ended_at=record.ended_at,
+        unreachable_since=None,
+    )
+    ctx.ledger.save_handle(run.id, segment.number, {"home": True})
+    yield from _ended(ctx, run, segment)
+
+
+def lost(ctx: Context, run: Run, segment: Segment, status: Status) -> Iterator[Event]:
+    """The machine answers, and there is neither an agent nor an exit record."""
+    ctx.ledger.update_segment(
+        run.id,
+        segment.number,
+        state=status.state,
+        reason=status.reason,
+        exit_code=status.exit_code,
+        ended_at=records.utc(),
+        unreachable_since=None,
+    )
+    ctx.ledger.save_handle(run.id, segment.number, {"home": True})
+    yield from _ended(ctx, run, segment)
+
+
+def result(run: Run) -> Result:
+    """How the run ended, with the process's exit code, from the ledger."""
+    newest = run.newest
+    if newest is None:
+        return Result(run.id, State.PENDING.value, 125, "never placed")
+    code = process_exit_code(newest.state, newest.exit_code, newest.reason)
+    return Result(run.id, newest.state.value, code, newest.reason, {"exit_code": newest.exit_code})
+
+
+def capsule(run: Run) -> dict[str, Any]:
+    """capsule.json: everything needed to tell whether two runs were the same. No secret values."""
+    return {
+        "v": records.VERSION,
+        "id": run.id,
+        "name": run.name,
+        "parent": run.parent,
+        "created_at": run.created_at,
+        "spec": run.spec,
+        "facts": run.facts,
+        "state": run.state.value,
+        "exit_code": run.newest.exit_code if run.newest else None,
+        "segments": [_segment(s) for s in run.segments],
+    }
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    kept = ("fingerprint", "machine", "form", "image", "base", "agent", "environment")
+    return {
+        "number": segment.number,
+        "target": segment.target,
+        "state": segment.state.value,
+        "reason": segment.reason,
+        "exit_code": segment.exit_code,
+        "created_at": segment.created_at,
+        "started_at": segment.started_at,
+        "ended_at": segment.ended_at,
+        "first_seq": segment.first_seq,
+        **{key: segment.handle[key] for key in kept if key in segment.handle},
+    }
+
+
+def _ended(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:
+    run = ctx.ledger.run(run.id)
+    stored = run.segments[segment.number]
+    Home(run.home).write_capsule(capsule(run))
+    ctx.ledger.event(
+        run.id, "ended", {"segment": stored.number, "state": stored.state.value, "reason": stored.reason}
+    )
+    yield StateChanged(run.id, stored.number, stored.state.value, stored.reason)
+    yield result(run)

@@ -1,0 +1,129 @@
+"""`run` and `plan`: from a job's folder to a run on the first target of the ladder that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.agent import records
+from launcher.errors import LauncherError, Refused, SpecError, TargetError
+from launcher.events import Event, Notice
+from launcher.job.spec import JobSpec
+from launcher.run import Run, Segment, new_id
+from launcher.runner.context import Context, PlanRow, RunRequest
+from launcher.runner.order import order
+from launcher.runner.pack import Packed, check_lock, load_job, pack
+from launcher.runner.relay import start
+from launcher.target import Need, Offer, Target
+from launcher.targets.registry import target_of
+from launcher.vault import Home
+
+
+def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
+    """Pack, place, follow. Refusals come before anything is created anywhere."""
+    loaded = load_job(ctx, request)
+    targets = _ladder(ctx, request, loaded.spec)
+    packed = yield from pack(ctx, request, loaded)
+    target = yield from _choose(targets, Need(packed.spec, packed.lock))
+    name = request.name or packed.spec.name
+    run_id = new_id(name)
+    source = _source(ctx, request.source)
+    home = Home.create(Path(request.out or "runs").absolute() / run_id)
+    facts = {**packed.facts(), "args": list(request.args), "image": request.image, **source}
+    fresh = Run(run_id, name, records.utc(), str(home.path), packed.spec.to_json(), facts)
+    yield from start(ctx, fresh, target, home, request.detach, _resume_name(source))
+
+
+def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
+    """What would happen where; changes nothing: without a lock only what needs none is said."""
+    loaded = load_job(ctx, request)
+    names = list(request.on) or list(loaded.spec.targets)
+    lock, note = check_lock(ctx, loaded)
+    rows = []
+    for name in names:
+        try:
+            offer = target_of(ctx, name).offers(Need(loaded.spec, lock))[0]
+        except LauncherError as e:
+            rows.append(PlanRow(name, False, e.message))
+            continue
+        rows.append(_row(offer, loaded.spec, [note] if note else []))
+    return rows
+
+
+def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
+    """What `run` would send, as values; packs, but places nothing."""
+    loaded = load_job(ctx, request)
+    packing = pack(ctx, request, loaded)
+    while True:
+        try:
+            next(packing)
+        except StopIteration as end:
+            packed: Packed = end.value
+            break
+    facts = {**packed.facts(), "args": list(request.args)}
+    example = Run(f"{packed.spec.name}-aaaaaaaa", packed.spec.name, records.utc(), "", {}, facts)
+    lock = {"sha256": packed.lock.sha256, "python": packed.lock.python} if packed.lock else {}
+    return {
+        "facts": facts,
+        "spec": packed.spec.to_json(),
+        "order": order(example, Segment(example.id, 0, "local"), packed.spec, lock),
+        "files": [str(f) for f in packed.bundle.files],
+        "targets": list(request.on) or list(packed.spec.targets),
+    }
+
+
+def _ladder(ctx: Context, request: RunRequest, spec: JobSpec) -> list[Target]:
+    if spec.resources.nodes > 1:
+        raise Refused(f"no target here has {spec.resources.nodes} nodes", "set resources.nodes to 1")
+    if spec.data:
+        raise Refused("data: is not in this version", "put small files beside job.yaml; they travel with it")
+    if spec.store:
+        raise Refused("store: is not in this version", "remove it from job.yaml")
+    return [target_of(ctx, name) for name in (request.on or spec.targets)]
+
+
+def _choose(targets: Sequence[Target], need: Need) -> Iterator[Event]:
+    """The first of the ladder that fits. One target alone says its own reason."""
+    why: list[str] = []
+    for target in targets:
+        try:
+            offer = target.offers(need)[0]
+        except TargetError as e:
+            if len(targets) == 1:
+                raise
+            why.append(f"{target.name}: {e.message}")
+            continue
+        if offer.fits:
+            for line in why:
+                yield Notice(f"skipped {line}", "warning")
+            return target
+        why.append(f"{target.name}: {offer.why_not}")
+    raise Refused("; ".join(why))
+
+
+def _source(ctx: Context, text: str | None) -> dict[str, Any]:
+    """`--from RUN[:CHECKPOINT]` as recorded facts."""
+    if not text:
+        return {}
+    name, _, checkpoint = text.partition(":")
+    run_ = ctx.ledger.find(name)
+    home = Home(run_.home)
+    found = home.newest_checkpoint() if checkpoint in ("", "last") else home.checkpoint(checkpoint)
+    if checkpoint == "best":
+        found = home.best_checkpoint()
+    if found is None:
+        raise SpecError(f"--from {text}: {run_.id} has no such checkpoint at home", f"launcher pull {run_.id}")
+    return {"from": {"run": run_.id, "checkpoint": found.name, "digest": found.digest}}
+
+
+def _resume_name(source: dict[str, Any]) -> str | None:
+    return source["from"]["checkpoint"] if source else None
+
+
+def _row(offer: Offer, spec: JobSpec, notes: list[str]) -> PlanRow:
+    limits = {"time": f"{spec.limits.time_s / 3600:g} h"}
+    price = "free" if offer.price_per_hour is None else f"{offer.price_per_hour} {offer.currency}/h"
+    return PlanRow(
+        offer.target, offer.fits, offer.why_not, offer.form, offer.what, price, limits, notes=[*offer.notes, *notes]
+    )

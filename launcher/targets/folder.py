@@ -1,0 +1,36 @@
+"""A segment's folder on a machine, read through the steward there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from launcher.target import Range
+from launcher.targets.upload import write
+
+if TYPE_CHECKING:
+    from launcher.hosts.steward import Steward
+
+
+class MachineFolder:
+    """`launcher.target.Folder` over a Steward; `path` is the segment's folder there."""
+
+    def __init__(self, steward: Steward, path: str, container: str | None) -> None:
+        self.steward, self.path, self._container = steward, path, container
+
+    def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
+        ranges = [[f"{self.path}/{r.path}", r.offset, r.length] for r in wanted]
+        for header, data in self.steward.stream("read", ranges=ranges):
+            yield int(header.get("i", 0)), data
+
+    def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+        stream = self.steward.stream(
+            "follow", folder=self.path, offsets=dict(offsets), container=self._container
+        )
+        for header, data in stream:
+            path = header.get("path", "")
+            if path in offsets:
+                yield path, data
+
+    def put(self, path: str, data: bytes) -> None:
+        write(self.steward, f"{self.path}/{path}", data)

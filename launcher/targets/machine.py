@@ -1,0 +1,217 @@
+"""Any machine we can reach (this one, or one behind SSH), with Docker or with a plain private environment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from launcher.agent import records
+from launcher.config import Config
+from launcher.engine.run import container_config, container_name
+from launcher.errors import RemoteError
+from launcher.run import Resource, Segment, State, Status
+from launcher.target import Finding, Limits, Need, Offer, Step, Submission
+from launcher.targets import fit
+from launcher.targets.folder import MachineFolder
+from launcher.targets.provision import Ready, provision
+from launcher.targets.upload import put_file, put_resume, write
+
+AGENT_PATH = "/launcher/agent.pyz"
+SEGMENT_PATH = "/launcher/segment"
+SECRETS_PATH = "/run/launcher-secrets"
+
+
+class MachineTarget:
+    """The doors `local` and `ssh`. `docker` of the options is auto, always or never."""
+
+    limits = Limits()
+
+    def __init__(self, name: str, host: Any, config: Config, options: Mapping[str, Any]) -> None:
+        self.name, self.host = name, host
+        self._config, self._options = config, options
+        self._probe: Mapping[str, Any] | None = None
+
+    def check(self) -> Iterator[Finding]:
+        """What works there, what does not, and how to mend it."""
+        hello = self.host.steward().hello
+        yield Finding("reachable", True, f"{hello['user']}@{self.host.name}, python {hello['python']}")
+        yield from fit.findings(self.probe(), self._docker)
+
+    def offers(self, need: Need) -> list[Offer]:
+        """One free offer: this machine, or why it would not do. Sends nothing."""
+        return [fit.offer(self.name, need, self.probe(), self._docker)]
+
+    def submit(self, submission: Submission) -> Iterator[Step]:
+        """Environment, folder, files, start. Repeatable: what is there is adopted, a living agent above all."""
+        segment = submission.segment
+        yield Step(State.PROVISIONING, "connect", self.host.name)
+        steward = self.host.steward()
+        folder = self._folder(segment)
+        if segment.handle.get("folder") and self._adopted(segment):
+            yield Step(State.RUNNING, "start", "was started already", handed_over=True)
+            return
+        form = fit.form(submission.spec, self.probe(), self._docker)
+        yield Step(
+            State.SYNCING,
+            handle={"folder": folder, "form": form, "machine": fit.machine(self.probe(), steward.hello)},
+            resource=Resource("folder", folder, segment.run_id[-8:]),
+        )
+        ready = yield from provision(self, submission, form)
+        yield from self._send(submission, folder, ready)
+        yield from self._start(submission, folder, ready)
+        yield Step(State.RUNNING, "start", self.host.name, 1, 1, handed_over=True)
+
+    def status(self, segment: Segment) -> Status:
+        """One look. Lost is only said when the machine answers and has neither an agent nor an exit record."""
+        seen = self._look(segment)
+        if seen.get("exit"):
+            end = seen["exit"]
+            return Status(State(end["state"]), str(end.get("reason", "")), end.get("exit_code"))
+        if seen.get("alive"):
+            return Status(State.RUNNING)
+        if not segment.handed_over:
+            return Status(State.PENDING)
+        return Status(State.LOST, _why_lost(seen))
+
+    def open(self, segment: Segment) -> contextlib.AbstractContextManager[MachineFolder]:
+        """The segment's folder over the live connection (made anew when it broke)."""
+        folder = MachineFolder(self.host.steward(), self._folder(segment), self._container(segment))
+        return contextlib.nullcontext(folder)
+
+    def cancel(self, segment: Segment, grace_s: float) -> None:
+        """Leave the agent a note; it stops the job within `grace_s`."""
+        note = records.canonical({"v": records.VERSION, "grace_s": grace_s, "why": "cancel"})
+        with self.open(segment) as folder:
+            folder.put(records.STOP, note)
+
+    def release(self, segment: Segment) -> Iterator[Step]:
+        """Kill what lives, remove container and folder; done when neither is there."""
+        steward, folder = self.host.steward(), self._folder(segment)
+        nonce = segment.run_id[-8:]
+        container = self._container(segment) or container_name(segment.run_id, segment.number)
+        if self._look(segment).get("alive"):
+            steward.call("signal", folder=folder, signal="KILL", container=self._container(segment))
+        steward.call("sweep", folder=folder, run=segment.run_id, segment=segment.number)
+        if self.probe().get("docker") or segment.handle.get("container"):
+            self._docker_call("DELETE", f"/containers/{container}?force=true&v=true", (204, 404))
+            yield Step(segment.state, "remove", container, released=Resource("container", container, nonce))
+        steward.call("remove", path=folder)
+        yield Step(segment.state, "remove", folder, released=Resource("folder", folder, nonce))
+
+    def owned(self) -> list[Resource]:
+        """Every folder and container there that bears our mark."""
+        found = []
+        self.host.steward().call("mkdir", path="runs")
+        for path, *_ in self.host.steward().call("list", path="runs", depth=2)["entries"]:
+            parts = path.split("/")
+            if len(parts) == 2 and parts[1].isdigit():
+                found.append(Resource("folder", f"{self._root}/runs/{path}", parts[0][-8:]))
+        if self.probe().get("docker"):
+            query = "?all=true&filters=" + _quoted(json.dumps({"label": ["launcher.run"]}))
+            for container in self._docker_call("GET", "/containers/json" + query, (200,)):
+                nonce = container["Labels"].get("launcher.nonce", "")
+                found.append(Resource("container", container["Names"][0].lstrip("/"), nonce))
+        return found
+
+    def probe(self) -> Mapping[str, Any]:
+        """What the machine has (one round trip, asked once a command)."""
+        if self._probe is None:
+            self._probe = self.host.steward().call("probe")
+        return self._probe
+
+    def beside_job(self, segment: Segment, argv: Sequence[str]) -> list[str]:
+        """The words that run `argv` where the job runs."""
+        container = self._container(segment)
+        if container:
+            return ["docker", "exec", "-i", "-w", f"{SEGMENT_PATH}/{records.WORK}", container, *argv]
+        paths = str(segment.handle.get("bin") or "")
+        work = f"{self._folder(segment)}/{records.WORK}"
+        script = 'cd "$1" && shift && PATH="$1:$PATH" && shift && exec "$@"'
+        return ["sh", "-c", script, "sh", work, paths, *argv]
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @property
+    def _docker(self) -> str:
+        return str(self._options.get("docker", "auto"))
+
+    @property
+    def _root(self) -> str:
+        return str(self.host.steward().hello["root"])
+
+    def _folder(self, segment: Segment) -> str:
+        known = segment.handle.get("folder")
+        return str(known) if known else f"{self._root}/runs/{segment.run_id}/{segment.number}"
+
+    def _container(self, segment: Segment) -> str | None:
+        name = segment.handle.get("container")
+        return str(name) if name else None
+
+    def _look(self, segment: Segment) -> Mapping[str, Any]:
+        return self.host.steward().call(  # type: ignore[no-any-return]
+            "look", folder=self._folder(segment), container=self._container(segment)
+        )
+
+    def _adopted(self, segment: Segment) -> bool:
+        seen = self._look(segment)
+        return bool(seen.get("alive") or seen.get("exit"))
+
+    def _send(self, submission: Submission, folder: str, ready: Ready) -> Iterator[Step]:
+        steward, bundle = self.host.steward(), submission.bundle
+        stored = f"bundles/{bundle.digest}.tar"
+        steward.call("mkdir", path=folder)
+        yield from put_file(steward, bundle.path, stored, bundle.digest, "upload bundle")
+        steward.call("link", **{"from": stored, "to": f"{folder}/{records.BUNDLE}"})
+        resume = yield from put_resume(steward, submission, folder)
+        order = {**submission.order, **ready.order, **resume}
+        write(steward, f"{folder}/{records.ORDER}", records.canonical(order))
+
+    def _start(self, submission: Submission, folder: str, ready: Ready) -> Iterator[Step]:
+        steward, segment = self.host.steward(), submission.segment
+        secrets = records.line({"secrets": dict(submission.secrets)})
+        agent = self.host.agent_path()
+        if ready.image is None:
+            yield Step(State.SYNCING, "start", handle={"bin": ready.order["bin"], **ready.handle})
+            steward.call("launch", secrets, folder=folder, agent=agent, form="plain", python=ready.python)
+            return
+        name = container_name(segment.run_id, segment.number)
+        resource = Resource("container", name, segment.run_id[-8:])
+        yield Step(State.SYNCING, "start", handle={"container": name, **ready.handle}, resource=resource)
+        config = container_config(submission, ready.image, self._paths(folder, agent), self._facts())
+        steward.call("launch_container", secrets, name=name, config=config)
+
+    def _paths(self, folder: str, agent: str) -> Mapping[str, str]:
+        return {folder: SEGMENT_PATH, agent: AGENT_PATH}
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {**self.host.steward().hello, **self.probe()}
+
+    def _docker_call(self, method: str, path: str, good: Sequence[int]) -> Any:
+        answer = self.host.steward().call("docker", method=method, path=path)
+        if answer["status"] not in good:
+            raise RemoteError(f"docker on {self.host.name}: {answer.get('body')!s:.300}")
+        return answer.get("body")
+
+
+def _why_lost(seen: Mapping[str, Any]) -> str:
+    """In one line, why there is neither an agent nor an exit record."""
+    if not seen.get("exists"):
+        return "its folder is gone"
+    container = seen.get("container")
+    if container:
+        memory = ", out of memory" if container.get("oom") else ""
+        return f"its container ended with {container.get('exit_code')}{memory} and left no exit record"
+    said = str(seen.get("agent_errors") or "").strip().splitlines()
+    return f"its agent died: {said[-1]}" if said else "its agent died and left no exit record"
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text)
+
+

@@ -1,0 +1,39 @@
+"""A target's name to the target; each kind is imported on use."""
+
+from __future__ import annotations
+
+from launcher.errors import Refused
+from launcher.runner.context import Context, Question
+from launcher.target import Target
+
+LATER = {"verda": "DataCrunch (Verda)", "kaggle": "Kaggle", "colab": "Colab"}
+
+
+def target_of(ctx: Context, name: str) -> Target:
+    """The target of this name or short form. Raises SpecError for unknown names, Refused for doors to come."""
+    config = ctx.config.resolve_target(name)
+    if config.type in LATER:
+        raise Refused(
+            f"{name}: {LATER[config.type]} is not in this version", "use --on local or --on ssh://user@host"
+        )
+    if config.type == "local":
+        return _local(ctx, config)
+    return _ssh(ctx, config)
+
+
+def _local(ctx: Context, config: TargetConfig) -> Target:
+    from launcher.hosts.local import LocalHost
+    from launcher.targets.machine import MachineTarget
+
+    return MachineTarget(config.name, LocalHost(), ctx.config, config.options)
+
+
+def _ssh(ctx: Context, config: TargetConfig) -> Target:
+    from launcher.hosts.ssh import SSHHost
+    from launcher.targets.machine import MachineTarget
+
+    def confirm(fingerprint: str) -> bool:
+        text = f"{config.name} shows the unknown host key {fingerprint}. Trust it?"
+        return ctx.ask(Question("host-key", text, f"launcher target add … --host-key {fingerprint}"))
+
+    return MachineTarget(config.name, SSHHost(config, confirm), ctx.config, config.options)
