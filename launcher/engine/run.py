@@ -141,5 +141,5 @@ def _mounts(place: Place) -> list[dict[str, Any]]:
 
 
 def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
-    """A mount, not a "bind": the engine then refuses a missing source instead of making a folder of root's."""
+    """A mount, not a "bind": the engine then refuses a missing source and makes no folder."""
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
