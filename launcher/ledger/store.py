@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -235,6 +234,8 @@ class Ledger:
         rows = self._rows("SELECT id, name FROM runs ORDER BY position DESC")
         if not rows:
             return RunNotFound("there are no runs yet", "start one: `launcher run JOB`")
+        import difflib
+
         known = list(dict.fromkeys(value for row in rows for value in (row["name"], row["id"])))
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`launcher ps -a` lists all runs"
