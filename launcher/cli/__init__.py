@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: small commands over the verbs of launcher.runner. Importing it imports nothing else."""

@@ -1,0 +1,116 @@
+"""What one command works with: the global options, ledger and settings (opened on use), where to speak."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from launcher.config import Config
+    from launcher.render.screen import Shows
+    from launcher.run import Run
+    from launcher.runner.context import Context
+
+
+class Session:
+    """Holds nothing that is not needed: `--help` opens neither ledger nor settings."""
+
+    def __init__(self, json: bool = False) -> None:
+        self.json = json
+        self.verbose = False
+        self.yes = False
+        self._context: Context | None = None
+        self._screen: Shows | None = None
+
+    @property
+    def config(self) -> Config:
+        return self.context.config
+
+    @property
+    def context(self) -> Context:
+        if self._context is None:
+            from launcher.cli.ask import asker
+            from launcher.config import Config
+            from launcher.ledger import Ledger
+            from launcher.runner.context import Context
+
+            config = Config()
+            self._context = Context(config, Ledger(config.home), asker(self))
+        return self._context
+
+    def run(self, text: str) -> Run:
+        """The run that the user means."""
+        return self.context.ledger.find(text)
+
+    def runs(self, texts: Sequence[str]) -> list[Run]:
+        return [self.run(text) for text in texts]
+
+    def tell(self, value: Mapping[str, Any], text: Callable[[], str]) -> None:
+        """The command's answer, on stdout: JSON, or text for people."""
+        if self.json:
+            import json
+
+            answer = json.dumps({"schema": 1, **value}, ensure_ascii=False, default=str)
+        else:
+            answer = text()
+        if answer:
+            sys.stdout.write(answer.rstrip("\n") + "\n")
+            sys.stdout.flush()
+
+    def answer(self, value: Mapping[str, Any]) -> None:
+        """An answer that is JSON for people too."""
+        import json
+
+        self.tell(value, lambda: json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+    def say(self, text: str) -> None:
+        """One line of chatter, on stderr."""
+        from launcher.render.safe import one_line
+
+        sys.stderr.write(one_line(text) + "\n")
+        sys.stderr.flush()
+
+    def remind(self) -> None:
+        """What may still cost money; from the ledger alone."""
+        from launcher.runner.look import unreleased
+
+        for line in unreleased(self.context.ledger):
+            self.say(line)
+
+    def next(self, commands: Iterable[str]) -> None:
+        """At most two commands that make sense now; only to a person at a terminal."""
+        if sys.stderr.isatty() and not self.json:
+            for command in list(commands)[:2]:
+                self.say(f"next: {command}")
+
+    def screen(self, raw: bool = False) -> Shows:
+        """Where the events of a verb are shown."""
+        from launcher.render.sink import standard
+
+        out, err = standard(not self.config.no_color)
+        if self.json:
+            from launcher.render.stream import JsonStream
+
+            self._screen = JsonStream(out, err)
+        else:
+            from launcher.render.screen import Screen
+
+            self._screen = Screen(out, err, raw)
+        return self._screen
+
+    def pause(self) -> None:
+        """Take whatever moves off the screen: something else will be written."""
+        if self._screen:
+            self._screen.pause()
+
+    def now(self) -> datetime:
+        from datetime import UTC, datetime
+
+        return datetime.now(UTC)
+
+    def at_terminal(self) -> bool:
+        """Can a person be asked?"""
+        return not self.json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
