@@ -1,0 +1,107 @@
+"""Channels of an SSH connection: a process there, a port, a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from launcher.errors import RemoteError, Unreachable
+from launcher.hosts.lean import paramiko
+
+TICK_S = 5.0
+OPEN_S = 15.0
+WORDS_BYTES = 2000
+PIECE = 32 << 10
+
+
+class SSHChannel:
+    """The standard streams of a process there, as `launcher.hosts.steward.Channel`."""
+
+    def __init__(self, transport: paramiko.Transport, command: str, name: str) -> None:
+        self._name = name
+        self._back = b""
+        with translated(name):
+            self._channel = transport.open_session(timeout=OPEN_S)
+            self._channel.settimeout(TICK_S)
+            self._channel.exec_command(command)
+
+    def read(self, size: int) -> bytes:
+        if self._back:
+            data, self._back = self._back[:size], self._back[size:]
+            return data
+        return self._channel.recv(size)
+
+    def give_back(self, data: bytes) -> None:
+        self._back = data + self._back
+
+    def write(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            try:
+                at += self._channel.send(data[at : at + PIECE])
+            except TimeoutError:
+                continue  # a full window; the reading side finds out whether anybody lives there
+            except OSError as error:
+                raise Unreachable(f"{self._name}: the connection is gone") from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def last_words(self) -> str:
+        words = b""
+        with contextlib.suppress(OSError, EOFError):
+            while len(words) < WORDS_BYTES and (piece := self._channel.recv_stderr(WORDS_BYTES)):
+                words += piece
+        return words.decode(errors="replace").strip()
+
+
+def open_port(transport: paramiko.Transport, address: str, port: int, name: str) -> paramiko.Channel:
+    """A connection that the server makes for us."""
+    with translated(name):
+        return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=OPEN_S)
+
+
+def open_unix(transport: Any, path: str, name: str) -> paramiko.Channel:
+    """A connection to a Unix socket there (OpenSSH's direct-streamlocal; PROTOCOL, section 2.4).
+
+    paramiko has no public call for this kind of channel: these are the steps of its Transport.open_channel.
+    """
+    with translated(name), transport.lock:
+        number = transport._next_channel()
+        message = paramiko.Message()
+        message.add_byte(paramiko.common.cMSG_CHANNEL_OPEN)
+        message.add_string("direct-streamlocal@openssh.com")
+        message.add_int(number)
+        message.add_int(transport.default_window_size)
+        message.add_int(transport.default_max_packet_size)
+        message.add_string(path)
+        message.add_string("")
+        message.add_int(0)
+        channel: Any = paramiko.Channel(number)
+        transport._channels.put(number, channel)
+        transport.channel_events[number] = opened = threading.Event()
+        transport.channels_seen[number] = True
+        channel._set_transport(transport)
+        channel._set_window(transport.default_window_size, transport.default_max_packet_size)
+    with translated(name):
+        transport._send_user_message(message)
+        if not opened.wait(OPEN_S):
+            raise Unreachable(f"{name}: no answer for {path}")
+        found: paramiko.Channel | None = transport._channels.get(number)
+        if found is None:
+            raise transport.get_exception() or paramiko.SSHException("the channel was refused")
+    return found
+
+
+class translated(contextlib.AbstractContextManager[None]):
+    """paramiko's errors as ours: refused by the server, or no connection any more."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, paramiko.ChannelException):
+            raise RemoteError(f"{self._name}: the server refused: {error.text}") from error
+        if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+            raise Unreachable(f"{self._name}: the connection is gone: {error}") from error
