@@ -35,7 +35,7 @@ class GPUServer:
     def __init__(self, user: str = "trainer", docker_engine: bool = True) -> None:
         self.user = user
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.name = f"launcher-test-{uuid.uuid4().hex[:8]}"
         self._docker_engine = docker_engine
         self._folder = tempfile.mkdtemp(prefix="launcher-gpu-server-")
@@ -233,7 +233,7 @@ def _wait_for(ready: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
