@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ def stored(cache: Path, digest: str) -> Bundle:
     if actual != digest:
         raise IntegrityError(f"the bundle {path} is damaged: its SHA-256 is {actual[:12]}…")
     return Bundle(path, digest, size)
+
+
+def member(path: Path, name: str) -> bytes | None:
+    """The bytes of one member of a stored bundle; None when it has none of that name."""
+    with tarfile.open(path, "r:") as archive:
+        try:
+            file = archive.extractfile(name)
+        except KeyError:
+            return None
+        return file.read() if file else None
 
 
 def job_digest(bundle: str, run: Any, params: Mapping[str, Any], env: Mapping[str, str]) -> str:

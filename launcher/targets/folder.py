@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.target import Range
-from launcher.targets.upload import write
 
 if TYPE_CHECKING:
     from launcher.hosts.steward import Steward
@@ -33,4 +32,4 @@ class MachineFolder:
                 yield path, data
 
     def put(self, path: str, data: bytes) -> None:
-        write(self.steward, f"{self.path}/{path}", data)
+        self.steward.write(f"{self.path}/{path}", data)

@@ -8,19 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.agent import records
-from launcher.config import Config
-from launcher.engine.run import container_config, container_name
+from launcher.config import Config, TargetConfig
+from launcher.engine.run import SEGMENT_PATH, Place, account_files, container_config, container_name
 from launcher.errors import RemoteError
+from launcher.hosts.host import Host
 from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Limits, Need, Offer, Step, Submission
 from launcher.targets import fit
 from launcher.targets.folder import MachineFolder
-from launcher.targets.provision import Ready, provision
-from launcher.targets.upload import put_file, put_resume, write
-
-AGENT_PATH = "/launcher/agent.pyz"
-SEGMENT_PATH = "/launcher/segment"
-SECRETS_PATH = "/run/launcher-secrets"
+from launcher.targets.provision import provision
+from launcher.targets.ready import Ready
+from launcher.targets.upload import put_file, put_resume
 
 
 class MachineTarget:
@@ -28,9 +26,9 @@ class MachineTarget:
 
     limits = Limits()
 
-    def __init__(self, name: str, host: Any, config: Config, options: Mapping[str, Any]) -> None:
-        self.name, self.host = name, host
-        self._config, self._options = config, options
+    def __init__(self, config: Config, target: TargetConfig, host: Host) -> None:
+        self.name, self.host, self.config = target.name, host, config
+        self._options = target.options
         self._probe: Mapping[str, Any] | None = None
 
     def check(self) -> Iterator[Finding]:
@@ -121,19 +119,40 @@ class MachineTarget:
             self._probe = self.host.steward().call("probe")
         return self._probe
 
-    def beside_job(self, segment: Segment, argv: Sequence[str]) -> list[str]:
+    def beside_job(self, segment: Segment, argv: Sequence[str], terminal: bool = False) -> list[str]:
         """The words that run `argv` where the job runs."""
         container = self._container(segment)
         if container:
-            return ["docker", "exec", "-i", "-w", f"{SEGMENT_PATH}/{records.WORK}", container, *argv]
+            flags = "-it" if terminal else "-i"
+            return ["docker", "exec", flags, "-w", f"{SEGMENT_PATH}/{records.WORK}", container, *argv]
         paths = str(segment.handle.get("bin") or "")
         work = f"{self._folder(segment)}/{records.WORK}"
         script = 'cd "$1" && shift && PATH="$1:$PATH" && shift && exec "$@"'
         return ["sh", "-c", script, "sh", work, paths, *argv]
 
     @property
-    def config(self) -> Config:
-        return self._config
+    def arch(self) -> str:
+        """The machine's architecture, as uname says it."""
+        return str(self.host.steward().hello["arch"])
+
+    def image_id(self, name: str) -> str | None:
+        """The id of an image that the engine there has (one round trip)."""
+        found = self._docker_call("GET", f"/images/{_quoted(name)}/json", (200, 404))
+        return str(found["Id"]) if isinstance(found, dict) and "Id" in found else None
+
+    def dial_docker(self) -> Any:
+        """A connection to the engine there."""
+        return self.host.dial(self.probe()["docker"]["socket"])
+
+    def address_of(self, segment: Segment) -> str:
+        """Where the job's ports are, seen from the machine."""
+        container = self._container(segment)
+        if not container:
+            return "127.0.0.1"
+        found = self._docker_call("GET", f"/containers/{container}/json", (200,))
+        networks = found["NetworkSettings"]["Networks"].values()
+        addresses = [n["IPAddress"] for n in networks if n.get("IPAddress")]
+        return str(addresses[0]) if addresses else "127.0.0.1"
 
     @property
     def _docker(self) -> str:
@@ -152,7 +171,7 @@ class MachineTarget:
         return str(name) if name else None
 
     def _look(self, segment: Segment) -> Mapping[str, Any]:
-        return self.host.steward().call(  # type: ignore[no-any-return]
+        return self.host.steward().call(
             "look", folder=self._folder(segment), container=self._container(segment)
         )
 
@@ -165,10 +184,14 @@ class MachineTarget:
         stored = f"bundles/{bundle.digest}.tar"
         steward.call("mkdir", path=folder)
         yield from put_file(steward, bundle.path, stored, bundle.digest, "upload bundle")
-        steward.call("link", **{"from": stored, "to": f"{folder}/{records.BUNDLE}"})
+        names: dict[str, Any] = {"from": stored, "to": f"{folder}/{records.BUNDLE}"}
+        steward.call("link", **names)
         resume = yield from put_resume(steward, submission, folder)
         order = {**submission.order, **ready.order, **resume}
-        write(steward, f"{folder}/{records.ORDER}", records.canonical(order))
+        if ready.image is not None:
+            for name, text in account_files(self._facts()).items():
+                steward.write(f"{folder}/{name}", text.encode(), mode=0o644)
+        steward.write(f"{folder}/{records.ORDER}", records.canonical(order))
 
     def _start(self, submission: Submission, folder: str, ready: Ready) -> Iterator[Step]:
         steward, segment = self.host.steward(), submission.segment
@@ -181,11 +204,14 @@ class MachineTarget:
         name = container_name(segment.run_id, segment.number)
         resource = Resource("container", name, segment.run_id[-8:])
         yield Step(State.SYNCING, "start", handle={"container": name, **ready.handle}, resource=resource)
-        config = container_config(submission, ready.image, self._paths(folder, agent), self._facts())
+        place = Place(
+            segment=folder,
+            agent=f"{self._root}/{agent}",
+            memory_bytes=submission.spec.resources.memory_bytes,
+            python=ready.python,
+        )
+        config = container_config(ready.image, {**submission.order, **ready.order}, place, self._facts())
         steward.call("launch_container", secrets, name=name, config=config)
-
-    def _paths(self, folder: str, agent: str) -> Mapping[str, str]:
-        return {folder: SEGMENT_PATH, agent: AGENT_PATH}
 
     def _facts(self) -> Mapping[str, Any]:
         return {**self.host.steward().hello, **self.probe()}

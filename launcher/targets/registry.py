@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.config import TargetConfig
 from launcher.errors import Refused
 from launcher.runner.context import Context, Question
 from launcher.target import Target
+
+if TYPE_CHECKING:
+    from launcher.hosts.sshconfig import SSHAddress
 
 LATER = {"verda": "DataCrunch (Verda)", "kaggle": "Kaggle", "colab": "Colab"}
 
@@ -25,7 +32,8 @@ def _local(ctx: Context, config: TargetConfig) -> Target:
     from launcher.hosts.local import LocalHost
     from launcher.targets.machine import MachineTarget
 
-    return MachineTarget(config.name, LocalHost(), ctx.config, config.options)
+    root = config.options.get("root")
+    return MachineTarget(ctx.config, config, LocalHost(Path(root) if root else None))
 
 
 def _ssh(ctx: Context, config: TargetConfig) -> Target:
@@ -36,4 +44,11 @@ def _ssh(ctx: Context, config: TargetConfig) -> Target:
         text = f"{config.name} shows the unknown host key {fingerprint}. Trust it?"
         return ctx.ask(Question("host-key", text, f"launcher target add … --host-key {fingerprint}"))
 
-    return MachineTarget(config.name, SSHHost(config, confirm), ctx.config, config.options)
+    return MachineTarget(ctx.config, config, SSHHost(_address(config), confirm, config.name, config.options.get("root", "")))
+
+
+def _address(config: TargetConfig) -> SSHAddress:
+    from launcher.hosts.ssh import SSHAddress
+
+    options: dict[str, Any] = {key: config.options.get(key) for key in ("user", "port", "key", "host_key")}
+    return SSHAddress(host=str(config.options["host"]), **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,22 @@ from launcher.target import Step, Submission
 CHUNK_BYTES = 1 << 20
 
 
-def put_file(steward: Any, source: Path, path: str, sha256: str, what: str) -> Iterator[Step]:
+def put_file(
+    steward: Any, source: Path, path: str, sha256: str, what: str, mode: int = 0o600
+) -> Iterator[Step]:
     """`source` stands at `path` there, with this hash. Nothing travels when it is there already."""
     size = source.stat().st_size
     if steward.call("have", files=[[path, size]])["have"][0]:
         return
     offset = steward.call("partial", sha256=sha256)["offset"] if size > CHUNK_BYTES else 0
     yield Step(State.SYNCING, what, source.name, offset, size)
-    steward.call("put", _chunks(source, offset), path=path, size=size, sha256=sha256, offset=offset)
+    steward.call("put", _chunks(source, offset), path=path, size=size, sha256=sha256, offset=offset, mode=mode)
     yield Step(State.SYNCING, what, source.name, size, size)
 
 
-def write(steward: Any, path: str, data: bytes) -> None:
-    """A small file, whole or not at all."""
-    digest = hashlib.sha256(data).hexdigest()
-    steward.call("put", data, path=path, size=len(data), sha256=digest, offset=0)
-
-
-def put_resume(steward: Any, submission: Submission, folder: str) -> Iterator[Step]:
+def put_resume(
+    steward: Any, submission: Submission, folder: str
+) -> Generator[Step, None, dict[str, Any]]:
     """The checkpoint to go on from, below `resume/`; returns the order's two keys about it."""
     checkpoint = submission.resume_from
     if checkpoint is None:

@@ -1,0 +1,141 @@
+"""The Docker form of a job's environment: an image built beside the GPU, made elsewhere and shipped, or the job's own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from launcher import environment
+from launcher.bundle import member
+from launcher.engine.run import SECRETS_PATH
+from launcher.errors import RemoteError, SpecError
+from launcher.events import Progress
+from launcher.job.spec import Environment
+from launcher.run import State
+from launcher.target import Step, Submission
+from launcher.targets.ready import Ready
+
+if TYPE_CHECKING:
+    from launcher.targets.machine import MachineTarget
+
+Made = tuple[str, str]  # (image id, digest of its base)
+
+
+def provision_image(target: MachineTarget, submission: Submission) -> Generator[Step, None, Ready]:
+    """The image is on the engine there; nothing is built or sent when it was already."""
+    wanted: Environment = submission.spec.environment
+    hello = target.host.steward().hello
+    if wanted.image:
+        image, base = yield from _steps(_own_image(target, wanted.image))
+        return _ready(submission, image, base, "python3", None)
+    if wanted.dockerfile:
+        image, base = yield from _steps(_own_dockerfile(target, submission, wanted.dockerfile))
+        return _ready(submission, image, base, "python3", None)
+    plan = environment.plan(wanted, submission.lock, hello["arch"])
+    assert wanted.base is not None
+    base_id = target.image_id(wanted.base)
+    tag = environment.image_tag(plan, base_id, wanted.apt) if base_id else None
+    image_id = target.image_id(tag) if tag else None
+    if image_id and base_id:
+        return _ready(submission, image_id, base_id, None, plan)
+    if submission.image == "ship":
+        image, base = yield from _shipped(target, submission, plan)
+    else:
+        image, base = yield from _steps(_build(target, submission, plan))
+    return _ready(submission, image, base, None, plan)
+
+
+def _ready(
+    submission: Submission, image: str, base: str, python: str | None, plan: environment.EnvironmentPlan | None
+) -> Ready:
+    order = {
+        "form": "docker",
+        "image": image,
+        "locked": plan.locked if plan else None,
+        "bin": f"{environment.IMAGE_ENV}/bin" if plan else None,
+        "secrets_dir": SECRETS_PATH,
+    }
+    handle = {"image": image, "base": base, "environment": plan.key if plan else None}
+    return Ready(python or f"{environment.IMAGE_ENV}/bin/python", order, image, handle)
+
+
+def _steps(progress: Generator[Progress, None, Made]) -> Generator[Step, None, Made]:
+    while True:
+        try:
+            seen = next(progress)
+        except StopIteration as end:
+            made: Made = end.value
+            return made
+        yield Step(State.BUILDING, seen.phase, seen.detail, seen.done_bytes, seen.total_bytes)
+
+
+def _own_image(target: MachineTarget, name: str) -> Generator[Progress, None, Made]:
+    from launcher.engine.build import have
+    from launcher.engine.connection import connected
+
+    known = target.image_id(name)
+    if known:
+        return known, name.partition("@")[2]
+    with connected(target.dial_docker) as engine:
+        digest = yield from have(engine, name, target.arch)
+        return str(engine.inspect_image(name)["Id"]), digest
+
+
+def _own_dockerfile(
+    target: MachineTarget, submission: Submission, path: str
+) -> Generator[Progress, None, Made]:
+    from launcher.engine.build import Recipe, bases_of, build
+    from launcher.engine.connection import connected
+    from launcher.engine.context import Context
+
+    text = member(submission.bundle.path, f"files/{path}")
+    if text is None:
+        raise SpecError(f"environment.dockerfile: {path} is not among the job's files", "is it ignored?")
+    tag = f"launcher/job:{submission.bundle.digest[:16]}"
+    recipe = Recipe(
+        context=Context(bundle=submission.bundle.path),
+        tag=tag,
+        bases=bases_of(text.decode(errors="replace")),
+        arch=target.arch,
+        dockerfile=path,
+    )
+    with connected(target.dial_docker) as engine:
+        return (yield from build(engine, recipe))
+
+
+def _build(
+    target: MachineTarget, submission: Submission, plan: environment.EnvironmentPlan
+) -> Generator[Progress, None, Made]:
+    from launcher.engine.build import build, have
+    from launcher.engine.connection import connected
+
+    wanted = submission.spec.environment
+    with connected(target.dial_docker) as engine:
+        yield from have(engine, wanted.base, target.arch)
+        base_id = str(engine.inspect_image(wanted.base)["Id"])
+        tag = environment.image_tag(plan, base_id, wanted.apt)
+        return (yield from build(engine, _recipe(wanted, plan, tag, target.arch)))
+
+
+def _recipe(wanted: Environment, plan: environment.EnvironmentPlan, tag: str, arch: str) -> Any:
+    from launcher.engine.build import Recipe
+    from launcher.engine.context import Context
+    from launcher.tools import uv_binary
+
+    files: dict[str, Any] = dict(environment.context_files(plan, str(wanted.base), wanted.apt))
+    files["uv"] = uv_binary("linux", arch).path
+    return Recipe(
+        context=Context(files=files),
+        tag=tag,
+        bases=(str(wanted.base),),
+        arch=arch,
+        labels={"launcher.environment": plan.key},
+    )
+
+
+def _shipped(
+    target: MachineTarget, submission: Submission, plan: environment.EnvironmentPlan
+) -> Iterator[Any]:
+    raise RemoteError("shipping is not there yet")
+
+
