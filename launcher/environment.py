@@ -61,9 +61,7 @@ class VenvPaths:
     uv: str
 
 
-def plan_environment(
-    environment: Environment, lock: Lock | None, arch: str, system: str = "linux"
-) -> EnvironmentPlan:
+def plan(environment: Environment, lock: Lock | None, arch: str, system: str = "linux") -> EnvironmentPlan:
     """SpecError when the lock is for another Python than the spec, or an index URL holds a password."""
     python = _python(environment, lock)
     interpreter = lock.interpreter_for(arch, system) if lock and lock.python else None
