@@ -6,16 +6,15 @@ A value appears in a command as it would in JSON, a text without its quotes: `tr
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.errors import SpecError
+from launcher.job.scalars import resolve
 from launcher.job.spec import JobSpec, Scalar
 from launcher.job.units import shown
-from launcher.job.yaml import resolve
 
 Run = str | tuple[str, ...]
 
@@ -81,6 +80,8 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> SpecError:
+    import difflib  # 6 ms, for mistakes only
+
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     said = f"; did you mean {near[0]!r}?" if near else ""
@@ -91,9 +92,9 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> SpecError:
 
 
 def _like(default: Scalar, name: str, text: str) -> Scalar:
-    """`text` as a YAML scalar of the default's type. For a text it is taken as it stands."""
+    """`text` as a YAML scalar of the default's type."""
     if isinstance(default, str):
-        return text
+        return _unquoted(text)
     value, odd = resolve(text.strip())
     kinds: tuple[type, ...] = (type(default),)
     if isinstance(default, float):
@@ -103,9 +104,16 @@ def _like(default: Scalar, name: str, text: str) -> Scalar:
     finite = not isinstance(value, float) or abs(value) < float("inf")
     if odd or type(value) not in kinds or not finite:
         raise SpecError(
-            f"-p {name}={text}: {shown(text)} is not {_words(default)}", f"the default is {show(default)}"
+            f"-p {name}: {shown(text)} is not {_words(default)}", f"the default is {show(default)}"
         )
     return float(value) if isinstance(default, float) and isinstance(value, int) else value
+
+
+def _unquoted(text: str) -> str:
+    """A text for a text stands as it is, `# a: b` too; only quotes around the whole of it are YAML's."""
+    if re.fullmatch(r"'([^']|'')*'", text):
+        return text[1:-1].replace("''", "'")
+    return text[1:-1] if re.fullmatch(r'"[^"\\]*"', text) else text
 
 
 def _words(default: Scalar) -> str:

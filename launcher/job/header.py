@@ -7,14 +7,16 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
 from launcher.errors import SpecError
 from launcher.job.units import shown
 
 _BLOCK = re.compile(
     r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
 )  # from the PEP
-_CLAUSE = re.compile(r"\s*(~=|===?|!=|<=|>=|<|>)\s*v?([0-9]+(?:\.[0-9]+)*)(\.\*)?\s*")
 MINORS = (14, 13, 12, 11, 10, 9, 8)  # of Python 3, newest first
+MAX_PATCH = 40
 
 
 @dataclass(frozen=True)
@@ -51,31 +53,16 @@ def choose_python(requires: str, preferred: int) -> str | None:
 
     Patch levels inside ranges are left to the lock, so only the minor version is decided here.
     """
-    clauses = [_CLAUSE.fullmatch(part) for part in requires.split(",") if part.strip()]
-    known = [(c[1], [int(n) for n in c[2].split(".")], bool(c[3])) for c in clauses if c]
-    if len(known) != len(clauses) or any(v[0] != 3 and op in ("==", "===", "~=") for op, v, _ in known):
-        raise SpecError(f"requires-python {shown(requires)} is not understood", 'write it like ">=3.11"')
-    for op, version, star in known:
-        if op in ("==", "===") and not star and len(version) == 3:
-            return ".".join(map(str, version))
+    try:
+        allowed = SpecifierSet(requires)
+    except InvalidSpecifier as e:
+        hint = 'write it like ">=3.11"'
+        raise SpecError(f"requires-python {shown(requires)} is not understood", hint) from e
     for minor in (preferred, *MINORS):
-        if all(_allows(op, version, star, minor) for op, version, star in known):
-            return f"3.{minor}"
+        patches = [patch for patch in range(MAX_PATCH) if f"3.{minor}.{patch}" in allowed]
+        if patches:
+            return f"3.{minor}.{patches[0]}" if len(patches) == 1 and patches[0] else f"3.{minor}"
     raise SpecError(f"no Python from 3.8 to 3.14 satisfies requires-python {shown(requires)}", "widen it")
-
-
-def _allows(op: str, version: list[int], star: bool, minor: int) -> bool:
-    """Whether some patch of 3.<minor> satisfies the clause."""
-    wanted, ours = [*version, 0][:2], [3, minor]
-    patch = len(version) > 2
-    return {
-        ">=": ours >= wanted,
-        ">": ours > wanted if not patch else ours >= wanted,
-        "<=": ours <= wanted,
-        "<": ours < wanted or (patch and version[2] > 0 and ours == wanted),
-        "~=": ours == wanted if patch else ours >= wanted,
-        "!=": patch or ours != wanted,
-    }.get(op, ours == wanted or (star and len(version) == 1))
 
 
 def _wanted(table: dict[str, Any], source: str) -> Wanted:

@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.job import kinds, places, spec
+from launcher.job import kinds, names, places, spec, values
 from launcher.job.kinds import Kind
 from launcher.job.yaml import Node
 
 Given = dict[str, Any]  # the values of the keys that are there, by the names of the dataclass
-
-NAME = r"[a-z0-9][a-z0-9-]{0,40}"
 
 
 @dataclass(frozen=True)
@@ -50,34 +48,25 @@ def _python(node: Node) -> str:
     return text
 
 
-def _name(node: Node) -> str:
-    hint = 'write lower-case letters, digits and "-", beginning with a letter or digit, at most 41 characters'
-    name: str = kinds.word(NAME, "a name", hint).read(node)
-    if name == "last":
-        raise node.error("'last' is not a name", "it always means the newest run: choose another")
-    return name
-
-
 def _one_base(node: Node, given: Given) -> Given:
     chosen = [key for key in ("base", "image", "dockerfile") if given.get(key)]
     if len(chosen) > 1:
         hint = f"keep one: {chosen[0]} or {chosen[1]}"
-        raise node.error(f"{' and '.join(chosen)} exclude each other", hint, node.key_lines[chosen[1]])
+        raise node.at(chosen[1]).error(f"{' and '.join(chosen)} exclude each other", hint)
     return {**given, "base": None} if chosen and chosen[0] != "base" else given
 
 
 def _count_needs_gpu(node: Node, given: Given) -> Given:
     if given.get("count", 1) > 1 and given.get("gpu") is None:
         hint = 'add gpu: a model, or a memory such as "16GB+"'
-        raise node.error(f"count: {given['count']} without a gpu", hint, node.key_lines["count"])
+        raise node.at("count").error(f"count {given['count']} without a gpu", hint)
     return given
 
 
 def _no_double_names(node: Node, given: Given) -> Given:
     for name in given.get("secrets", ()):
         if name in given.get("env", {}):
-            line = node.value["env"].key_lines[name]
-            raise node.error(f"{name} is in env and in secrets", "keep it in secrets", line)
+            raise node.value["env"].at(name).error(f"{name} is in env and in secrets", "keep it in secrets")
     return given
 
 
@@ -91,13 +80,11 @@ PYTHON = Kind(
     },
     "Python version: 3.12 or 3.12.7",
 )
-ENV_HINT = "write letters, digits and _; names beginning with LAUNCHER_ are ours"
-ENV = kinds.map_of(kinds.ENV_NAME, "a name for a variable", ENV_HINT, kinds.TEXT)
-SECRET = kinds.word(
-    kinds.ENV_NAME, "a name for a secret", ENV_HINT + "; values come from `launcher secret set`"
-)
-PARAMS = kinds.map_of(kinds.IDENTIFIER, "a name for a param", "write letters, digits and _", kinds.PARAM)
-DATA = kinds.map_of(places.DATA_KEY, "a name for data", "write letters, digits, _, - and .", places.DATA)
+NAME = kinds.parsed(names.job_name, names.NAME, "lower-case name")
+ENV = kinds.map_of(names.env_name, names.ENV_NAME, values.TEXT)
+SECRET = kinds.parsed(names.env_name, names.ENV_NAME, "name of a variable")
+PARAMS = kinds.map_of(names.identifier, names.IDENTIFIER, values.PARAM)
+DATA = kinds.map_of(places.data_key, places.DATA_KEY, places.DATA)
 TARGETS = kinds.list_of(places.TARGET, least=1)
 PATTERNS = kinds.list_of(places.PATTERN, unique=False)
 
@@ -133,12 +120,14 @@ ENVIRONMENT = Section(
 RESOURCES = Section(
     spec.Resources,
     {
-        "gpu": Key(kinds.GPU, "the GPU: a model, a list of models, at least so much memory, or none", "none"),
+        "gpu": Key(
+            values.GPU, "the GPU: a model, a list of models, at least so much memory, or none", "none"
+        ),
         "count": Key(kinds.integer(1, 64), "how many of them", "1"),
         "cpu": Key(kinds.integer(1, 1024), "CPU cores, at least"),
-        "memory": Key(kinds.SIZE_KIND, "main memory, at least", field="memory_bytes"),
-        "disk": Key(kinds.SIZE_KIND, "free disk, at least", field="disk_bytes"),
-        "spot": Key(kinds.BOOLEAN, "whether a machine that may be taken away will do", "false"),
+        "memory": Key(values.MEMORY, "main memory, at least", field="memory_bytes"),
+        "disk": Key(values.MEMORY, "free disk, at least", field="disk_bytes"),
+        "spot": Key(values.BOOLEAN, "whether a machine that may be taken away will do", "false"),
         "nodes": Key(kinds.integer(1, 1024), "machines; more than 1 is refused until a target has it", "1"),
     },
     _count_needs_gpu,
@@ -147,30 +136,30 @@ CHECKPOINTS = Section(
     spec.Checkpoints,
     {
         "every": Key(
-            kinds.PERIOD,
+            values.PERIOD,
             "how often the job should save: a hint, in LAUNCHER_CHECKPOINT_EVERY",
             "10m",
             "every_s",
         ),
         "keep": Key(
-            kinds.KEEP, "what stays at home and in the store: all, or the newest N (and best)", "all"
+            values.KEEP, "what stays at home and in the store: all, or the newest N (and best)", "all"
         ),
     },
 )
 LIMITS = Section(
     spec.Limits,
     {
-        "time": Key(kinds.PERIOD, "how long the job may run, over all segments", "6h", "time_s"),
+        "time": Key(values.PERIOD, "how long the job may run, over all segments", "6h", "time_s"),
         "cost": Key(
-            kinds.COST, "the most it may cost, in the account's currency; without it nothing paid is used"
+            values.COST, "the most it may cost, in the account's currency; without it nothing paid is used"
         ),
         "idle": Key(
-            kinds.DURATION_KIND,
+            values.TIME,
             "how long a rented machine may wait for its outputs to be fetched",
             "15m",
             "idle_s",
         ),
-        "stall": Key(kinds.STALL, "end the job after so long without a sign of life", "off", "stall_s"),
+        "stall": Key(values.STALL, "end the job after so long without a sign of life", "off", "stall_s"),
     },
 )
 RETRY = Section(
@@ -187,11 +176,8 @@ RETRY = Section(
 JOB = Section(
     spec.JobSpec,
     {
-        "name": Key(
-            Kind(_name, {"type": "string", "pattern": f"^(?!last$){NAME}$"}, "lower-case name"),
-            "what runs are called after",
-        ),
-        "run": Key(kinds.RUN, "the command; {param} is replaced, {{ and }} are braces"),
+        "name": Key(NAME, "what runs are called after"),
+        "run": Key(values.RUN, "the command; {param} is replaced, {{ and }} are braces"),
         "params": Key(
             PARAMS, "values for {placeholders}; `-p key=value` changes them; JSON in LAUNCHER_PARAMS", "{}"
         ),

@@ -11,12 +11,19 @@ from launcher.job.units import shown
 
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _SHA256 = r"[0-9a-fA-F]{64}"
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_NAME = r"[a-z0-9][a-z0-9-]{0,40}"  # as in targets.yaml
 _IMAGE_NAME = r"[a-z0-9]+([._/:-]+[a-z0-9_]+)*"
 _NOT_BLANK = r"(?=.*\S)[^\x00-\x1f]+"
 S3 = rf"s3://{_BUCKET}(/[^\s?#]*)?"
 SSH = r"ssh://([A-Za-z0-9_][A-Za-z0-9_.-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?"
 DATA_KEY = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
+
+
+def data_key(text: str) -> str:
+    if not re.fullmatch(DATA_KEY, text):
+        hint = "write letters, digits, _, - and .: it becomes the folder or file $LAUNCHER_DATA/<key>"
+        raise SpecError(f"{shown(text)} is not a name for data", hint)
+    return text
 
 
 def data_source(text: str) -> str:

@@ -8,28 +8,18 @@ who wants a number can refuse them. Anchors, aliases, tags, duplicate keys and s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from launcher.errors import SpecError
+from launcher.job.scalars import resolve
 from launcher.job.units import shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
-
-_NULL = frozenset(("", "~", "null", "Null", "NULL"))
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
-_ODD = re.compile(
-    r"[-+]?(0[0-9_]+|0o[0-7_]+|0b[01_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?)"
-)
 
 
 @dataclass(frozen=True)
@@ -44,10 +34,14 @@ class Node:
     odd: bool = False  # a number that YAML versions read differently; `value` is its text
     key_lines: Mapping[str, int] = field(default_factory=dict)
 
-    def error(self, what: str, hint: str = "", line: int | None = None) -> SpecError:
+    def error(self, what: str, hint: str = "") -> SpecError:
         path = self.path if self.path.isprintable() and len(self.path) <= 60 else shown(self.path)
         place = f"{path}: " if self.path else ""
-        return SpecError(f"{self.source}:{line or self.line}: {place}{what}", hint)
+        return SpecError(f"{self.source}:{self.line}: {place}{what}", hint)
+
+    def at(self, key: str) -> Node:
+        """This node, but on the line of one of its keys: where to point when the key is wrong."""
+        return replace(self, line=self.key_lines[key])
 
     def plain(self) -> Any:
         """The value without its places, as other YAML 1.2 readers would give it."""
@@ -68,19 +62,6 @@ def read(data: bytes, source: str) -> Node:
         line = data.count(b"\n", 0, e.start) + 1
         raise SpecError(f"{source}:{line}: not UTF-8", "save the file as UTF-8") from e
     return _Reader(text, source).document()
-
-
-def resolve(text: str) -> tuple[Any, bool]:
-    """(value, odd) of an unquoted scalar."""
-    if text in _NULL:
-        return None, False
-    if text in _BOOL:
-        return _BOOL[text], False
-    if _INT.fullmatch(text) and len(text) <= 20:
-        return int(text, 16 if text.startswith("0x") else 10), False
-    if _FLOAT.fullmatch(text) and not re.fullmatch(r"[-+]?[0-9]+", text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")), False
-    return text, _ODD.fullmatch(text) is not None
 
 
 class _Reader:
