@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -70,6 +71,17 @@ def exit_record(data: bytes, run_id: str, segment: int) -> ExitRecord:
         )
     except (KeyError, TypeError, ValueError) as e:
         raise IntegrityError(f"the exit record makes no sense: {data[:120]!r}") from e
+
+
+def fingerprint(data: bytes) -> dict[str, Any]:
+    """fingerprint.json, whose portable part has the digest that it says. Raises IntegrityError."""
+    value = dict(_object(data, "fingerprint"))
+    portable = value.get("portable")
+    if not isinstance(portable, dict):
+        raise IntegrityError("the fingerprint has no portable part")
+    if hashlib.sha256(records.canonical(portable)).hexdigest() != value.get("portable_sha256"):
+        raise IntegrityError("the fingerprint is not what its own digest says")
+    return value
 
 
 def _checked(value: Mapping[str, Any]) -> Artifact:

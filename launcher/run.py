@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -141,6 +140,8 @@ class Run:
 
 def new_id(name: str) -> str:
     """`<name>-<8 of a-z2-7>`: 40 random bits."""
+    import secrets  # here, because it brings OpenSSL, which `ps` need not pay for
+
     return name + "-" + "".join(secrets.choice(NONCE_ALPHABET) for _ in range(8))
 
 

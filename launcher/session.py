@@ -67,6 +67,11 @@ class Session:
             yield from self._bring(artifact)
         yield from self.finish()
 
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the environment really was, once the agent has written it; its own digest is checked."""
+        data = b"".join(chunk for _, chunk in self.folder.read([Range(records.FINGERPRINT, 0, 8 << 20)]))
+        return published.fingerprint(data) if data else None
+
     def wanted(self) -> list[Artifact]:
         """Checkpoints that are published, kept by `keep` and not home, in the order of publication."""
         waiting = [a for a in self._published.values() if a.kind == "checkpoint" and a.digest not in self._unfit]

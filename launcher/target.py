@@ -64,11 +64,11 @@ class Step:
     state: State
     phase: str = ""
     detail: str = ""
+    done_bytes: int = 0
+    total_bytes: int | None = None
     handle: Mapping[str, Any] | None = None
     resource: Resource | None = None
     released: Resource | None = None
-    done_bytes: int = 0
-    total_bytes: int | None = None
     handed_over: bool = False
 
 

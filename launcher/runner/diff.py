@@ -77,7 +77,7 @@ def _fingerprint(run: Run) -> Mapping[str, Any]:
 
 
 def _params(run: Run) -> Mapping[str, Any]:
-    return run.spec.get("params", {})
+    return dict(run.spec.get("params", {}))
 
 
 def _packages(run_a: Run, run_b: Run) -> Iterator[dict[str, Any]]:

@@ -30,14 +30,16 @@ def status(ctx: Context, run: Run) -> dict[str, Any]:
 
 def events(ctx: Context, run: Run) -> list[dict[str, Any]]:
     """What happened to the run, in order."""
-    return [dict(event) for event in ctx.ledger.events(run.id)]
+    return ctx.ledger.events(run.id)
 
 
 def unreleased(ledger: Ledger) -> list[str]:
     """One line for each thing that may still cost money; from the ledger alone, without network."""
     return [
-        f"{r['run_id']}: {r['kind']} {r['id']} on {r['target']} may still cost money since {r['created_at']}"
-        for r in ledger.resources(unreleased_only=True, paid_only=True)
+        f"{held.run_id}: {held.resource.kind} {held.resource.id} on {held.target}"
+        f" may still cost money since {held.intended_at}"
+        for held in ledger.resources(unreleased_only=True)
+        if held.resource.paid
     ]
 
 

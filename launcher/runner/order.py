@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher.agent import records
-from launcher.job.command import command_of
+from launcher.job.command import render
 from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment
 
@@ -25,7 +25,7 @@ def order(run: Run, segment: Segment, spec: JobSpec, lock: Mapping[str, Any]) ->
         "segment": segment.number,
         "rank": 0,
         "first_seq": segment.first_seq,
-        "command": command_of(spec, run.facts.get("args", ())),
+        "command": _command(spec, run),
         "env": dict(spec.env),
         "params": dict(spec.params),
         "secrets": list(spec.secrets),
@@ -50,6 +50,11 @@ def order(run: Run, segment: Segment, spec: JobSpec, lock: Mapping[str, Any]) ->
         "resume": None,
         "resume_digest": None,
     }
+
+
+def _command(spec: JobSpec, run: Run) -> str | list[str]:
+    command = render(spec.run, spec.params, run.facts.get("args", ()))
+    return command if isinstance(command, str) else list(command)
 
 
 def spent_s(run: Run) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
-from launcher.bundle import Bundle, Contents, job_digest, stored
+from launcher.bundle import LOCK, Bundle, Contents, job_digest, member, stored
 from launcher.bundle import pack as pack_files
 from launcher.errors import Refused, SpecError
 from launcher.events import Event, Notice, Progress
@@ -20,6 +22,9 @@ from launcher.job.units import duration_s, show_size
 from launcher.lock import Lock, parse_lock
 from launcher.run import Run
 from launcher.runner.context import Context, Question, RunRequest
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def load_job(ctx: Context, request: RunRequest) -> LoadedJob:
     spec = loaded.spec
     spec = dataclasses.replace(
         spec,
-        name=_name(request.name or spec.name),
+        name=_name(request.name, spec),
         params=override(spec.params, request.params),
         env={**spec.env, **_env(ctx, request)},
         limits=_limits(spec, request),
@@ -59,13 +64,13 @@ def load_job(ctx: Context, request: RunRequest) -> LoadedJob:
     return dataclasses.replace(loaded, spec=spec)
 
 
-def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Iterator[Event]:
+def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Event, None, Packed]:
     """Lock if needed, choose and pack the files; returns Packed."""
     spec = loaded.spec
     command = render(spec.run, spec.params, tuple(request.args))
     lock_bytes = yield from fresh_lock(ctx, loaded)
     lock = parse_lock(lock_bytes) if lock_bytes is not None else None
-    choice = choose(loaded.root, spec.files, _local_data(spec))
+    choice = choose(loaded.root, spec.files, _local_data(loaded))
     for path in choice.keys:
         yield Notice(f"left out {path}: it looks like a key", "warning")
     large = sum(f.size_bytes for f in choice.large)
@@ -79,6 +84,23 @@ def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Iterator[Event
     return Packed(spec, bundle, lock, tuple(f.path for f in choice.files), command)
 
 
+def fresh_lock(ctx: Context, loaded: LoadedJob) -> Generator[Event, None, bytes | None]:
+    """The bytes of the job's lock, made anew when its source has changed; None: standard library only."""
+    name = loaded.spec.environment.requirements
+    if name is None:
+        return None
+    yield from ()
+    return (loaded.root / name).read_bytes()
+
+
+def check_lock(ctx: Context, loaded: LoadedJob) -> tuple[Lock | None, str]:
+    """The lock as it stands, and what `run` would do about it; changes nothing."""
+    name = loaded.spec.environment.requirements
+    if name is None:
+        return None, ""
+    return parse_lock((loaded.root / name).read_bytes()), ""
+
+
 def recorded_bundle(ctx: Context, run: Run) -> Bundle:
     """The bundle of a recorded run, verified; never today's folder."""
     return stored(ctx.config.home / "bundles", str(run.facts["bundle_digest"]))
@@ -88,12 +110,20 @@ def recorded_lock(ctx: Context, run: Run) -> Lock | None:
     """The lock within the recorded bundle."""
     if not run.facts.get("lock_digest"):
         return None
-    data = lock_of(recorded_bundle(ctx, run))
+    data = member(recorded_bundle(ctx, run).path, LOCK)
     return parse_lock(data) if data is not None else None
 
 
-def _local_data(spec: JobSpec) -> list[str]:
-    return [source for source in spec.data.values() if "://" not in source]
+def _local_data(loaded: LoadedJob) -> list[Path]:
+    return [loaded.root / source for source in loaded.spec.data.values() if "://" not in source]
+
+
+def _name(given: str | None, spec: JobSpec) -> str:
+    if given is None:
+        return spec.name
+    if not NAME.fullmatch(given) or given == "last":
+        raise SpecError(f"--name {given!r} is not a name", "lower-case letters, digits and -, at most 41")
+    return given
 
 
 def _limits(spec: JobSpec, request: RunRequest) -> Any:
@@ -101,11 +131,12 @@ def _limits(spec: JobSpec, request: RunRequest) -> Any:
     if request.timeout:
         limits = dataclasses.replace(limits, time_s=duration_s(request.timeout))
     if request.max_cost is not None:
-        limits = dataclasses.replace(limits, cost=_cost(request.max_cost))
+        limits = dataclasses.replace(limits, cost=cost_of(request.max_cost))
     return limits
 
 
-def _cost(text: str) -> Decimal:
+def cost_of(text: str) -> Decimal:
+    """An amount of `--max-cost`. Raises SpecError."""
     try:
         cost = Decimal(text)
     except InvalidOperation as e:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from launcher.agent import records
-from launcher.errors import LauncherError, Refused, RunNotFound, Unreachable
+from launcher.errors import Refused, RunNotFound, Unreachable
 from launcher.events import Event, Notice, Result
 from launcher.job.spec import JobSpec
 from launcher.job.units import duration_s
 from launcher.run import Run, Segment, State, new_id
-from launcher.runner import control, follow, settle
+from launcher.runner import control, follow
 from launcher.runner.context import Context, ResumeRequest
 from launcher.runner.order import order, spent_s
-from launcher.runner.pack import recorded_bundle, recorded_lock
+from launcher.runner.pack import cost_of, recorded_bundle, recorded_lock
 from launcher.runner.place import place
 from launcher.secrets import gather
 from launcher.target import Need, Submission, Target
@@ -26,7 +26,7 @@ def resume(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
     """A further segment from the newest complete checkpoint. The old one is stopped, or fenced off if silent."""
     if run.state is State.SUCCEEDED:
         raise Refused(f"{run.id} has succeeded; there is nothing to resume", f"launcher rerun {run.id}")
-    run = yield from _with_new_limits(ctx, run, request)
+    run = _with_new_limits(ctx, run, request)
     target = target_of(ctx, request.on or (run.newest.target if run.newest else "local"))
     _fits(ctx, run, target)
     yield from _close_newest(ctx, run)
@@ -152,13 +152,13 @@ def _resume_source(ctx: Context, run: Run, segment: Segment) -> HomeArtifact | N
     return _checkpoint(Home(run.home), wanted)
 
 
-def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
+def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Run:
     spec = JobSpec.from_json(run.spec)
     limits = spec.limits
     if request.timeout:
         limits = dataclasses.replace(limits, time_s=spent_s(run) + duration_s(request.timeout))
     if request.max_cost:
-        limits = dataclasses.replace(limits, cost=request.max_cost)
+        limits = dataclasses.replace(limits, cost=cost_of(request.max_cost))
     if limits is not spec.limits:
         spec = dataclasses.replace(spec, limits=limits)
         run = dataclasses.replace(run, spec=spec.to_json())
@@ -167,7 +167,6 @@ def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Iterator
         raise Refused(
             f"{run.id} has used its {limits.time_s:g} s", f"launcher resume {run.id} --timeout 1h gives it more"
         )
-    yield from ()
     return run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
         "facts": facts,
         "spec": packed.spec.to_json(),
         "order": order(example, Segment(example.id, 0, "local"), packed.spec, lock),
-        "files": [str(f) for f in packed.bundle.files],
+        "files": list(packed.paths),
         "targets": list(request.on) or list(packed.spec.targets),
     }
 
@@ -83,7 +83,7 @@ def _ladder(ctx: Context, request: RunRequest, spec: JobSpec) -> list[Target]:
     return [target_of(ctx, name) for name in (request.on or spec.targets)]
 
 
-def _choose(targets: Sequence[Target], need: Need) -> Iterator[Event]:
+def _choose(targets: Sequence[Target], need: Need) -> Generator[Event, None, Target]:
     """The first of the ladder that fits. One target alone says its own reason."""
     why: list[str] = []
     for target in targets:

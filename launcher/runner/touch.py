@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from launcher.errors import Refused
 from launcher.events import Notice
-from launcher.run import Run, Segment
+from launcher.run import Run, Segment, State
 from launcher.runner.context import Context
 from launcher.targets.machine import MachineTarget
 from launcher.targets.registry import target_of
+
+LOOK_S = 5.0
 
 
 def execute(ctx: Context, run: Run, argv: Sequence[str]) -> int:
@@ -32,17 +35,17 @@ def execute(ctx: Context, run: Run, argv: Sequence[str]) -> int:
 def shell(ctx: Context, run: Run) -> int:
     """A terminal on the machine, in the job's folder."""
     target, segment = _living(ctx, run)
-    return target.host.shell(target.shell_argv(segment))
+    return target.host.shell(target.beside_job(segment, ["sh", "-i"], terminal=True))
 
 
 def forward(ctx: Context, run: Run, local_port: int, remote_port: int) -> Iterator[Notice]:
     """Make a port of the job's machine this machine's, on loopback only, until closed."""
     target, segment = _living(ctx, run)
-    address = target.job_address(segment)
-    with target.host.forward(local_port, remote_port, address) as port:
+    with target.host.forward(local_port, remote_port, target.address_of(segment)) as port:
         yield Notice(f"http://127.0.0.1:{port} → port {remote_port} of {run.id}; Ctrl-C ends it")
-        port_closed = target.host.wait_closed
-        port_closed()
+        while target.status(segment).state is State.RUNNING:
+            time.sleep(LOOK_S)
+    yield Notice(f"{run.id} is no longer running")
 
 
 def _living(ctx: Context, run: Run) -> tuple[MachineTarget, Segment]:
