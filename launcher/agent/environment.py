@@ -28,7 +28,7 @@ def search_path(order, here):
 
 
 def variables(order, segment, here):
-    """All variables of the job; `segment` is its folder. Secrets and the deadline are added when they are known."""
+    """All variables of the job but its secrets and its deadline; `segment` is its folder."""
     user = _user(here)
     values = {"HOME": os.path.join(segment, records.HOME), "USER": user, "LOGNAME": user, "LANG": "C.UTF-8"}
     values["PYTHONUNBUFFERED"] = "1"
@@ -60,7 +60,7 @@ def number(seconds):
 
 
 def hand_over(order, secrets):
-    """Put the job's secrets into files that only it can read: (its variables for them, the folder or None)."""
+    """Put the job's secrets into files that only it can read: (variables for them, the folder or None)."""
     names = order["secrets"]
     missing = [name for name in names if name not in secrets or "/" in name]
     if missing:

@@ -1,6 +1,7 @@
 """The job's two streams, and the agent's own words, as numbered lines of log.jsonl.
 
-An event ends at a newline, at 64 KiB, or after half a second of silence; the joined texts of a stream are its bytes.
+An event ends at a newline, at 64 KiB, or after half a second of silence; the joined texts of a stream are its
+bytes.
 """
 
 import base64
@@ -49,7 +50,7 @@ class Log:
         self._write(b"".join(lines), len(lines))
 
     def append_text(self, stream, lines):
-        """The same for texts that had a newline each, now without it: the fast way (records.log_line, inlined)."""
+        """The same for texts whose newline was taken off: the fast way (records.log_line, inlined)."""
         order = self._order
         head = ',"time":"%s","segment":%d,"rank":%d,"stream":"%s","text":' % (
             records.utc(),
@@ -141,7 +142,7 @@ class Stream:
     def end(self):
         """The stream is over: what is left is its last event."""
         events, rest = _cut(self._rest + self._masker.flush())
-        self._log.append(self.name, events + [rest] if rest else events)
+        self._log.append(self.name, [*events, rest] if rest else events)
         self._rest = b""
         self.silent_at = None
 

@@ -1,4 +1,4 @@
-"""What the job's environment really is: a portable part, equal behind every door, and a part that is only shown."""
+"""What the job's environment really is: a portable part, equal behind every door, and a part only shown."""
 
 import hashlib
 import json
@@ -22,8 +22,9 @@ _NOT_COMPARED = (
 _SCRIPTS = "../../../"
 _MODULES = ("os", "platform", "sys")
 _FACTS = (  # an expression: evaluated here, or by the job's interpreter when that is another one
-    "{'implementation': sys.implementation.name, 'python': platform.python_version(), 'machine': platform.machine(),"
-    " 'executable': sys.executable, 'prefix': sys.prefix, 'base_prefix': sys.base_prefix,"
+    "{'implementation': sys.implementation.name, 'python': platform.python_version(),"
+    " 'machine': platform.machine(), 'executable': sys.executable,"
+    " 'prefix': sys.prefix, 'base_prefix': sys.base_prefix,"
     " 'stdlib': os.path.dirname(os.__file__),"
     " 'site': [p for p in sys.path if os.path.basename(p) in ('site-packages', 'dist-packages')]}"
 )
@@ -34,7 +35,7 @@ class NoInterpreter(Exception):
 
 
 def take(order, path):
-    """The fingerprint of the environment of a job whose PATH is `path`: {"portable", "portable_sha256", "shown"}."""
+    """Of the environment of a job whose PATH is `path`: {"v", "portable", "portable_sha256", "shown"}."""
     interpreter = _interpreter(path)
     portable = {
         "implementation": interpreter["implementation"],
@@ -134,7 +135,7 @@ def record_digest(path):
 
 
 def torch_cuda(site):
-    """The CUDA that torch was built for, read from its text: importing torch takes seconds and a GPU context."""
+    """The CUDA that torch was built for, from its text: to import torch takes seconds and a GPU context."""
     for folder in site:
         try:
             with open(os.path.join(folder, "torch", "version.py"), encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What GPUs the job has, and whether its torch can use them: said in the first second, not after an epoch on the CPU."""
+"""What GPUs the job has, and whether its torch can use them: said at once, not after an epoch on the CPU."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ _OLDEST_GPU = (((13, 0), (7, 5)), ((12, 8), (7, 0)), ((0, 0), (5, 0)))
 
 
 def look():
-    """{"gpus": [{name, memory_mb, driver, compute_cap}], "driver_cuda"}; None where there is no nvidia-smi."""
+    """{"gpus": [{name, memory_mb, driver, compute_cap}], "driver_cuda"}; None without nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return None
     from launcher.agent import probe

@@ -19,8 +19,9 @@ def look(path):
     kind = kind_of(entry.st_mode)
     if kind != "folder":
         return kind, (entry.st_ino, entry.st_size, entry.st_mtime_ns)
-    return kind, (entry.st_ino,) + tuple(
-        (inner, look(os.path.join(path, inner))[1]) for inner, _ in walk(path)
+    return kind, (
+        entry.st_ino,
+        *tuple((inner, look(os.path.join(path, inner))[1]) for inner, _ in walk(path)),
     )
 
 

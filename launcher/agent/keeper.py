@@ -1,12 +1,13 @@
 """The keeper: a small process between the agent and the job, so that nothing of the job outlives either.
 
-It starts the command in a session of its own, adopts every orphan of it, and kills what is left when it is told to,
-when the command has ended, or when the agent is gone. It obeys bytes on one pipe (a JSON line that starts the
-command, then T: terminate, K: kill; its end means that the agent died) and answers with JSON lines on another:
-{"pid"}, {"error","code"}, {"status"} (as wait gave it) and at last {"gone","killed"}.
+It starts the command in a session of its own, adopts every orphan of it, and kills what is left when it is
+told to, when the command has ended, or when the agent is gone. It obeys bytes on one pipe (a JSON line that
+starts the command, then T: terminate, K: kill; its end means that the agent died) and answers with JSON lines
+on another: {"pid"} or {"error","code"}, {"status"} (as wait gave it), at last {"gone","killed"}.
 It inherits the agent's lock: a free lock proves that nothing of the job runs any more.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -89,14 +90,14 @@ class _Job:
         return False
 
     def obey(self, words):
-        """`words` are the agent's: none at all means that it died. Leftovers are killed when their time is over."""
+        """`words` are the agent's; none at all: it died. Leftovers are killed when their time is over."""
         if b"T" in words:
             self._terminate()
         if not words or b"K" in words or self.patience() == 0:
             self._kill()
 
     def patience(self):
-        """Seconds until what an ended command left is killed; None while that is for the agent's clock to say."""
+        """Seconds until what an ended command left is killed; None while the agent holds that clock."""
         if self.ended_at is None or self._told_alive():
             return None
         return max(0.0, self.ended_at + LINGER_S - time.monotonic())
@@ -115,7 +116,7 @@ class _Job:
         pid = self.process.pid
         if self.request["shell"] and proc.is_shell(pid):
             self.told = tuple(proc.children(pid))  # before its end: then they are no longer its children
-        for each in self.told + (pid,):
+        for each in (*self.told, pid):
             _signal(os.kill, each, signal.SIGTERM)
 
     def _told_alive(self):
@@ -133,14 +134,12 @@ class _Job:
             time.sleep(0.005)
 
     def _report(self, value):
-        try:
+        with contextlib.suppress(OSError):  # the agent is gone; what must be done is done all the same
             os.write(self.reports, json.dumps(value).encode("utf-8") + b"\n")
-        except OSError:
-            pass  # the agent is gone; what must be done is done all the same
 
 
 def _listen():
-    """A descriptor that can be read after a signal. The keeper dies of none; handlers, unlike SIG_IGN, end at exec."""
+    """A descriptor that can be read after a signal; none kills us. Handlers, unlike SIG_IGN, end at exec."""
     woken, wake = os.pipe()
     for fd in (woken, wake):
         os.set_blocking(fd, False)
@@ -174,10 +173,8 @@ def _first_line(fd):
 
 
 def _signal(send, pid, number):
-    try:
+    with contextlib.suppress(OSError):  # ended meanwhile, or another user's
         send(pid, number)
-    except OSError:
-        pass  # ended meanwhile, or another user's
 
 
 def _group_lives(pid):

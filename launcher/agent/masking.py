@@ -1,4 +1,4 @@
-"""Replace secret values in a stream of bytes, in every form they are likely to be printed in, however it is chopped."""
+"""Replace secret values in a stream of bytes, in every form they may be printed in, however it is chopped."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ MIN_BYTES = 8  # shorter values would blot out ordinary words
 def patterns(values):
     """Every form of every value that is hidden, longest first."""
     found = set()
-    for value in {form for value in values for form in (value, value.strip())}:
+    for value in {*values, *(value.strip() for value in values)}:
         raw = value.encode("utf-8", "surrogatepass")
         if len(raw) >= MIN_BYTES:
             found.add(raw)
@@ -22,7 +22,7 @@ def patterns(values):
 
 
 class Masker:
-    """Masks one stream. What may be the beginning of a secret is held back until it is known not to be one."""
+    """Masks one stream. What may be the beginning of a secret is held back until that is known."""
 
     def __init__(self, forms):
         self._forms = forms
@@ -91,7 +91,7 @@ def _text_forms(value):
 
 
 def _base64_forms(raw):
-    """What stays of `raw` in the base64 of any text around it, for the three ways it can lie on the 3-byte grid."""
+    """What is always there of `raw` in the base64 of a text around it, wherever on the grid it lies."""
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + raw)
         first = (before * 8 + 5) // 6  # characters that the bytes before also shape

@@ -1,9 +1,10 @@
 """What works together while a segment lives, and the room it needs on the disk."""
 
+import contextlib
 import hashlib
 import os
 
-from launcher.agent import events, process, publish, records, samples, watch
+from launcher.agent import events, inotify, process, publish, records, samples, watch
 
 RESERVE_BYTES = 256 * 1024  # given back when the disk is full, so that the end can still be told
 _RESERVE = ".reserve"
@@ -33,7 +34,7 @@ class Parts:
         self.manifest = publish.Manifest(os.path.join(self.segment, records.MANIFEST))
         out = os.path.join(self.segment, records.OUT)
         os.makedirs(out, 0o755, exist_ok=True)
-        self.publisher = publish.Publisher(out, self.manifest, self.mailbox.say)
+        self.publisher = publish.Publisher(out, self.manifest, self.mailbox.say, inotify.open_watch())
         self.heartbeat.start()
 
     def hide(self, forms):
@@ -69,10 +70,8 @@ class Parts:
         }
 
     def _give_back(self):
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(os.path.join(self.segment, _RESERVE))
-        except OSError:
-            pass
 
     def _reserve(self):
         fd = os.open(os.path.join(self.segment, _RESERVE), os.O_WRONLY | os.O_CREAT, 0o600)

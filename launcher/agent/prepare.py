@@ -1,4 +1,4 @@
-"""All that must be true before the command starts: its secrets, its environment, its files, what it resumes from."""
+"""All that must be true before the command starts: secrets, environment, files, what it resumes from."""
 
 import json
 import os

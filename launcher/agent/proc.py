@@ -1,4 +1,4 @@
-"""What /proc knows about processes, and the two prctl calls that Python lacks; on other systems these do nothing."""
+"""What /proc knows about processes, and two prctl calls that Python lacks; elsewhere these do nothing."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def adopt_orphans():
-    """Become the parent of every orphan below us, so that no descendant can slip away by setsid or double fork."""
+    """Become the parent of every orphan below us: no descendant can slip away by setsid or double fork."""
     if _libc is not None:
         _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -67,7 +67,7 @@ def usage(pids):
 
 
 def oom_kills():
-    """(processes that ran out of memory in our control group so far, on the whole machine); 0 where nobody counts."""
+    """(processes killed for memory in our control group so far, on the whole machine); 0 where unknown."""
     group = 0
     for path in _memory_records():
         found = _counter(path, "oom_kill")
@@ -78,7 +78,7 @@ def oom_kills():
 
 
 def _memory_records():
-    """Where the count may lie: control groups of version 2, then 1, each seen from outside, then from inside."""
+    """Where the count may lie: control groups of version 2, then 1; each seen from outside, then inside."""
     groups = {}
     try:
         with open("/proc/self/cgroup") as file:

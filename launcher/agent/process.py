@@ -1,5 +1,6 @@
 """The job as the agent holds it: two pipes, a keeper process, and words to stop it."""
 
+import contextlib
 import json
 import os
 import select
@@ -40,7 +41,7 @@ class Job:
             os.set_blocking(fd, False)
 
     def start(self, command, folder, variables, secrets=None):
-        """Start it; hear by `hear` whether that worked. `secrets`: a folder that is removed when it has ended."""
+        """Start it; `hear` learns whether that worked. `secrets`: a folder to remove when it has ended."""
         shell = isinstance(command, str)
         argv = ["/bin/sh", "-c", command] if shell else list(command)
         request = {"argv": argv, "env": variables, "cwd": folder, "shell": shell, "secrets": secrets}
@@ -101,11 +102,9 @@ class Job:
         self.gone = self.killed = True
 
     def _send(self, data):
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the keeper is gone: `hear` will tell
             while data:
                 data = data[os.write(self._commands, data) :]
-        except BrokenPipeError:
-            pass  # the keeper is gone: `hear` will tell
 
 
 def _become_keeper(agents, commands, reports, streams):
@@ -122,7 +121,7 @@ def _become_keeper(agents, commands, reports, streams):
 
 
 def _kill_orphans():
-    """SIGKILL to all below us that is not of our own session (there runs nvidia-smi); whether there was any."""
+    """SIGKILL to all below us but our own session (there runs nvidia-smi); whether there was any."""
     found = False
     for pid in proc.descendants(os.getpid()):
         try:
@@ -140,8 +139,6 @@ def _pipe(size=None):
     if size and proc.LINUX:
         import fcntl
 
-        try:
+        with contextlib.suppress(OSError):  # over the user's limit: 64 KiB will do
             fcntl.fcntl(writer, _SET_PIPE_SIZE, size)
-        except OSError:
-            pass  # over the user's limit: 64 KiB will do
     return reader, writer

@@ -1,7 +1,7 @@
-"""Publish what the job finished: hash it, then append its line to manifest.jsonl, durably; nothing else exists.
+"""Publish what the job finished: hash it, then append its line to manifest.jsonl; nothing else exists.
 
-A checkpoint counts as complete when its name was renamed into place. Where that was not seen (it was copied there, or
-lay there before the folder was watched), it must have held still for a while. At the end, everything has.
+A checkpoint counts as complete when its name was renamed into place. Where that was not seen (it was copied
+there, or lay there before the folder was watched), it must have held still for a while. At the end, all have.
 """
 
 import errno
@@ -68,7 +68,7 @@ class Manifest:
 class Publisher:
     """Watches out/checkpoints in a thread of its own; `say` takes launcher lines, from that thread."""
 
-    def __init__(self, out, manifest, say):
+    def __init__(self, out, manifest, say, watch=None):
         self.out = out
         self.folder = os.path.join(out, records.CHECKPOINTS)
         self.published = 0
@@ -80,7 +80,7 @@ class Publisher:
         self._seen = {}  # name -> (signature, since when it is so)
         self._renamed = set()  # names that were renamed into place since their last publication
         self._skipped = set()
-        self._watch = inotify.open_watch()
+        self._watch = watch  # inotify's, or None
         self._watches = {}
         self._stop_reader, self._stop_writer = os.pipe()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -123,7 +123,7 @@ class Publisher:
         until = time.monotonic() + timeout_s
         while True:
             left = max(0.0, until - time.monotonic())
-            ready, _, _ = select.select([self._stop_reader] + watched, [], [], left)
+            ready, _, _ = select.select([self._stop_reader, *watched], [], [], left)
             if self._stop_reader in ready:
                 return True
             if not ready or self._hear():
@@ -176,7 +176,7 @@ class Publisher:
         return waiting
 
     def _names(self):
-        """Complete names in the folder of checkpoints, in bytes, in the order in which they were last written."""
+        """Complete names in the folder of checkpoints, in bytes, in the order of their last writing."""
         try:
             if hashing.kind_of(os.lstat(self.folder).st_mode) != "folder":
                 self._skip(records.CHECKPOINTS, "not a folder")

@@ -1,4 +1,4 @@
-"""The heartbeat: every few seconds what the job uses, into state.json; in threads, so that nothing stuck delays a log."""
+"""The heartbeat: what the job uses, into state.json; in threads, so that nothing stuck delays the log."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _GPU_FIELDS = ("index", "name", "utilization.gpu", "memory.used", "memory.total"
 
 
 def parse_gpus(text):
-    """The lines of `nvidia-smi --query-gpu` for _GPU_FIELDS; a value that the driver does not know is None."""
+    """The lines of `nvidia-smi --query-gpu` for _GPU_FIELDS; what the driver does not know is None."""
     gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
@@ -115,11 +115,11 @@ def free_bytes(folder):
 
 
 def _ask(smi):
-    """(its answer, its process): when the driver hangs, nvidia-smi cannot even be killed, so it is not waited for."""
+    """(its answer, its process): when the driver hangs, it cannot even be killed, so it is not waited for."""
     query = ["--query-gpu=" + ",".join(_GPU_FIELDS), "--format=csv,noheader,nounits"]
     try:
         process = subprocess.Popen(
-            [smi] + query, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [smi, *query], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         return process.communicate(timeout=_SMI_TIMEOUT_S)[0].decode("utf-8", "replace"), process
     except OSError:

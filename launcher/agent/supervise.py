@@ -99,7 +99,7 @@ def _ended(parts, stopped, oom_before):
 
 
 def _refusal(parts, error):
-    """The end of a segment whose job was not started, or whose agent failed: never a success, never the job's fault."""
+    """The end of a segment whose job was not started, or whose agent failed: never the job's fault."""
     if parts.signalled:
         return ending.verdict(ending.Ended(stopped=ending.SIGNAL))
     if isinstance(error, prepare.Refused):

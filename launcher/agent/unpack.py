@@ -1,6 +1,6 @@
-"""Unpack a bundle: an uncompressed tar of regular files, of which those below `files/` go into the job's folder.
+"""Unpack a bundle: an uncompressed tar of regular files; those below `files/` go into the job's folder.
 
-Own code, because `tarfile` follows what an archive says: here nothing is ever made but plain files and folders.
+Own code, because `tarfile` does what an archive says: here nothing is ever made but plain files and folders.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def _members(archive):
 
 
 def _inside(name):
-    """The path below the job's folder, None for what does not belong there; refuses every path that could escape."""
+    """The path below the job's folder, None for what does not belong there; refuses all that could escape."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in name:
         raise BadBundle("not a plain relative path in the bundle: %r" % name)

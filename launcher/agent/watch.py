@@ -1,6 +1,7 @@
 """The loop beside a running job: its bytes into the log at once, and every reason to stop it."""
 
 import collections
+import contextlib
 import json
 import os
 import select
@@ -35,16 +36,12 @@ class Mailbox:
         self.wake()
 
     def wake(self):
-        try:
+        with contextlib.suppress(BlockingIOError):  # then it is awake already
             os.write(self.writer, b"\0")
-        except BlockingIOError:
-            pass  # it is awake already
 
     def empty_into(self, log):
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 4096)
-        except BlockingIOError:
-            pass
         while self._texts:
             log.say(self._texts.popleft())
 
@@ -129,7 +126,7 @@ class Watch:
 
     def _hear(self, timeout_s):
         parts = self.parts
-        fds = [parts.mailbox.fd, parts.job.reports] + list(self._streams) + parts.control.fds
+        fds = [parts.mailbox.fd, parts.job.reports, *list(self._streams), *parts.control.fds]
         ready = select.select(fds, [], [], timeout_s)[0]
         for fd in ready:
             if fd in self._streams:
@@ -183,7 +180,7 @@ class Watch:
             self._metrics = size
             self._active_at = now
         signs = (self._active_at, self.parts.log.written_at, self.parts.publisher.published_at)
-        self._active_at = max(sign for sign in signs + (self.parts.heartbeat.busy_at,) if sign is not None)
+        self._active_at = max(sign for sign in (*signs, self.parts.heartbeat.busy_at) if sign is not None)
         if now - self._active_at >= self.order["stall_s"]:
             self.stop(ending.STALL)
 

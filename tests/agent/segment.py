@@ -22,11 +22,11 @@ AGENT = [sys.executable, "-B", "-m", "launcher.agent", "run"]
 def bundle(files: Mapping[str, bytes | str], lock: str = "") -> bytes:
     """An uncompressed tar with the job's files below files/, as the client packs them."""
     buffer = io.BytesIO()
-    members = {f"files/{path}": data for path, data in files.items()}
-    members |= {"requirements.lock": lock, "environment.json": "{}"}
+    members = {f"files/{path}": as_bytes(data) for path, data in files.items()}
+    members |= {"requirements.lock": lock.encode(), "environment.json": b"{}"}
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(members):
-            data = members[name].encode() if isinstance(members[name], str) else members[name]
+            data = members[name]
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(data), 0o755 if data.startswith(b"#!") else 0o644
             archive.addfile(info, io.BytesIO(data))
@@ -81,12 +81,12 @@ class SegmentFolder:
         return order
 
     def start(
-        self, command: str | list[str], secrets: Mapping[str, str] | None = None, **changes: Any
+        self, command: str | list[str], values: Mapping[str, str] | None = None, **changes: Any
     ) -> subprocess.Popen[bytes]:
         agent: list[str] = changes.pop("agent", AGENT)
         preexec: Callable[[], None] | None = changes.pop("preexec", None)
         environment: dict[str, str] = changes.pop("environment", {})
-        self.order(command, **changes)
+        self.order(command, **{"secrets": sorted(values or {}), **changes})
         self.agent = subprocess.Popen(
             [*agent, str(self.path)],
             stdin=subprocess.PIPE,
@@ -95,7 +95,7 @@ class SegmentFolder:
             preexec_fn=preexec,
         )
         assert self.agent.stdin is not None
-        self.agent.stdin.write(json.dumps({"secrets": dict(secrets or {})}).encode() + b"\n")
+        self.agent.stdin.write(json.dumps({"secrets": dict(values or {})}).encode() + b"\n")
         self.agent.stdin.close()
         return self.agent
 
@@ -115,7 +115,8 @@ class SegmentFolder:
         return value
 
     def state(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.path / "state.json").read_bytes())
+        """Empty before the agent wrote it."""
+        value: dict[str, Any] = json.loads(read(str(self.path / "state.json")) or b'{"phase": null}')
         return value
 
     def log(self) -> list[dict[str, Any]]:
@@ -160,6 +161,10 @@ class SegmentFolder:
             self.agent.wait()
         for pid in processes_of(self.path):
             os.kill(pid, 9)
+
+
+def as_bytes(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else data
 
 
 def exact(event: Mapping[str, Any]) -> bytes:
