@@ -1,4 +1,4 @@
-"""Phases on a terminal: what goes on now, with its bar and its elapsed time, then a line that stays (rich)."""
+"""Phases on a terminal: what goes on now, with bar and elapsed time, then a line that stays (rich)."""
 
 from __future__ import annotations
 

@@ -4,48 +4,68 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from launcher.render.sink import Sink
 
 STDOUT = "stdout"
+# As `records.log_line` writes it; quotes within the text are escaped, so this is nowhere else in a line.
+_LINE = r'"stream":"(\w+)","text":"([^"\\]*(?:\\.[^"\\]*)*)"'
 
 
 def show(block: bytes, out: Sink, err: Sink, raw: bool = False) -> None:
     """Write the texts of some log lines to their streams; `raw`: the job's very bytes."""
-    for is_out, group in groupby(_records(block), key=lambda record: record["stream"] == STDOUT):
+    if raw:
+        for stream, data in _exact(block):
+            (out if stream == STDOUT else err).bytes(data)
+        return
+    for is_out, text in _texts(block, in_order=out.place == err.place):
         sink, other = (out, err) if is_out else (err, out)
-        if other.mid_line and other.terminal and sink.terminal and not raw:
+        if other.mid_line and other.terminal and sink.terminal:
             other.fresh()
-        if raw:
-            sink.bytes(b"".join(map(exact, group)))
-        else:
-            sink.text("".join([record["text"] for record in group]))
+        sink.text(text)
 
 
-def exact(record: Mapping[str, Any]) -> bytes:
-    """The bytes that the job wrote."""
-    if "b64" in record:
-        return base64.b64decode(record["b64"])
-    text: str = record["text"]
-    return text.encode("utf-8", "replace")
+def _texts(block: bytes, in_order: bool) -> list[tuple[bool, str]]:
+    """(is it stdout, text) of many lines together, which is far faster than line by line.
 
-
-def _records(block: bytes) -> Sequence[Mapping[str, Any]] | Iterator[Mapping[str, Any]]:
-    """The parsed lines; as one JSON list, which is three times as fast as line by line."""
+    `in_order`: both streams are shown in one place, so only neighbours may be taken together.
+    """
+    lines: list[tuple[str, str]] = re.findall(_LINE, block.decode("utf-8", "replace"))
     try:
-        records: list[Mapping[str, Any]] = json.loads(b"[%s]" % block.rstrip(b"\n").replace(b"\n", b","))
+        if len(lines) == block.count(b"\n"):
+            return [(is_out, json.loads(f'"{text}"')) for is_out, text in _joined(lines, in_order)]
     except ValueError:
-        return _readable(block)
-    return records
+        pass
+    # not as we write it: another version, or damaged
+    return _joined([(record["stream"], record["text"]) for record in _records(block)], in_order)
 
 
-def _readable(block: bytes) -> Iterator[Mapping[str, Any]]:
+def _joined(lines: list[tuple[str, str]], in_order: bool) -> list[tuple[bool, str]]:
+    found = [(stream == STDOUT, text) for stream, text in lines]
+    if not in_order:
+        found.sort(key=itemgetter(0))
+    return [(out, "".join(text for _, text in group)) for out, group in groupby(found, itemgetter(0))]
+
+
+def _exact(block: bytes) -> Iterator[tuple[str, bytes]]:
+    """(stream, bytes) as the job wrote them."""
+    for record in _records(block):
+        if "b64" in record:
+            yield record["stream"], base64.b64decode(record["b64"])
+        else:
+            yield record["stream"], record["text"].encode("utf-8", "replace")
+
+
+def _records(block: bytes) -> Iterator[Mapping[str, Any]]:
     for line in block.split(b"\n"):
         try:
             record = json.loads(line)
         except ValueError:
             continue
-        yield record
+        if isinstance(record, dict) and "text" in record and "stream" in record:
+            yield record

@@ -18,34 +18,38 @@ _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0
 _SHORT = r"\x1b[ -/]{0,4}[0-OQ-WYZ\\`-~]"
 _BIDI = "\u202a-\u202e\u2066-\u2069"
 _CONTROL = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}]"
-_UNSAFE = re.compile(rf"(?P<colour>{_COLOUR})|{_CSI}|{_STRING}|{_SHORT}|(?P<control>{_CONTROL})")
+_SEQUENCE = rf"(?P<colour>{_COLOUR})|{_CSI}|{_STRING}|{_SHORT}|(?P<control>{_CONTROL})"
 RESET = "\x1b[0m"
-
-
-def harmless(text: str) -> bool:
-    """Is `text` nothing but printable characters and newlines? Fast, and true for nearly all."""
-    return text.replace("\n", "").isprintable()
 
 
 def tamed(text: str, colour: bool = False, carriage_return: bool = False) -> str:
     """`text` without anything that a terminal would obey; colours and `\\r` pass where asked for."""
-    if harmless(text):
+    if text.replace("\n", "").isprintable():
         return text
+    # Looking for one character is ten times as fast as trying all the sequences everywhere.
+    suspect, sequence = re.compile(_CONTROL), re.compile(_SEQUENCE)
+    parts, end = [], 0
+    while found := suspect.search(text, end):
+        match = sequence.match(text, found.start())
+        assert match  # any suspect is at least a control character
+        parts.append(text[end : found.start()])
+        parts.append(_instead(match, colour, carriage_return))
+        end = match.end()
+    return "".join([*parts, text[end:]])
 
-    def safe(match: re.Match[str]) -> str:
-        if match["colour"]:
-            return match["colour"] if colour else ""
-        control = match["control"]
-        if control is None or (carriage_return and control == "\r"):
-            return control or ""
-        return shown(control)
 
-    return _UNSAFE.sub(safe, text)
+def _instead(match: re.Match[str], colour: bool, carriage_return: bool) -> str:
+    if match["colour"]:
+        return match["colour"] if colour else ""
+    control = match["control"]
+    if control is None or (carriage_return and control == "\r"):
+        return control or ""
+    return shown(control)
 
 
 def one_line(text: object) -> str:
     """For chatter and tables: tamed and without line ends, whatever a server put into it."""
-    return " ".join(tamed(str(text)).split())
+    return " ".join(tamed(str(text), carriage_return=True).split())
 
 
 def shown(control: str) -> str:

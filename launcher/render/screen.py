@@ -83,9 +83,7 @@ class Screen:
     def _state(self, event: StateChanged) -> None:
         if event.state in ("running", "recovering"):
             why = f" ({event.reason})" if event.reason else ""
-            self.say(
-                f"{event.run_id} is {event.state}{why}, {elapsed(time.monotonic() - self._began)} after Enter"
-            )
+            self.say(f"{event.run_id} is {event.state}{why} after {elapsed(time.monotonic() - self._began)}")
 
     def _result(self, event: Result) -> None:
         if event.run_id and event.state in ENDS:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import BinaryIO, TextIO
 
-from launcher.render.safe import RESET, harmless, settled, tamed
+from launcher.render.safe import RESET, settled, tamed
 
 
 @dataclass
@@ -16,13 +17,13 @@ class Sink:
     file: BinaryIO
     terminal: bool = False
     colour: bool = False
+    place: object = None  # equal for two streams that end up in one terminal, pipe or file
     mid_line: bool = field(default=False, init=False)
     _coloured: bool = field(default=False, init=False)
 
     def text(self, text: str) -> None:
         """The job's text, made safe."""
-        if not harmless(text):
-            text = self._tamed(text)
+        text = self._tamed(text)
         if text:
             self.mid_line = text[-1] != "\n"
             self.bytes(text.encode("utf-8", "replace"))
@@ -52,9 +53,9 @@ class Sink:
         self.file.flush()
 
     def _tamed(self, text: str) -> str:
-        if not self.terminal:
-            return settled(tamed(text, carriage_return=True), self.mid_line)
         text = tamed(text, colour=self.colour, carriage_return=True)
+        if not self.terminal:
+            return settled(text, self.mid_line)
         if "\x1b[" in text:
             self._coloured = not text.rstrip("\r\n").endswith(("\x1b[m", RESET))
         return text
@@ -63,16 +64,18 @@ class Sink:
 def sink_of(stream: TextIO | None, colour: bool) -> Sink:
     """The sink over sys.stdout or sys.stderr; `colour`: the user's word (NO_COLOR, TERM=dumb) allows it."""
     if stream is None:  # closed by whoever started us
-        return Sink(open(_null(), "wb"))
+        return Sink(open(os.devnull, "wb"))
     stream.flush()
     terminal = stream.isatty()
-    return Sink(stream.buffer, terminal, colour and terminal)
+    return Sink(stream.buffer, terminal, colour and terminal, _place(stream))
 
 
-def _null() -> str:
-    import os
-
-    return os.devnull
+def _place(stream: TextIO) -> object:
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # not a file at all: within a test, say
+        return None
+    return found.st_dev, found.st_ino
 
 
 def standard(colour: bool) -> tuple[Sink, Sink]:

@@ -55,9 +55,8 @@ def log_objects(block: bytes) -> bytes:
 def as_object(event: StateChanged | Progress | ArtifactHome | Result) -> dict[str, Any]:
     """An event as the object that `--json` promises."""
     if isinstance(event, StateChanged):
-        return _typed(
-            "state", run=event.run_id, segment=event.segment, state=event.state, reason=event.reason
-        )
+        values = dict(vars(event))
+        return _typed("state", run=values.pop("run_id"), **values)
     if isinstance(event, Progress):
         return _typed("progress", **vars(event))
     if isinstance(event, ArtifactHome):
@@ -78,5 +77,5 @@ def encoded(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
-def _typed(kind: str, **values: Any) -> dict[str, Any]:
+def _typed(kind: str, /, **values: Any) -> dict[str, Any]:
     return {"schema": SCHEMA, "type": kind, **values}
