@@ -73,10 +73,11 @@ def answer(key: str, section: Section, path: str) -> tuple[str, str]:
     hint = f"known here: {', '.join(known)}"
     if key in _NO_KEY and key not in known:
         return "", _NO_KEY[key]
+    if ours := FOREIGN.get(key.lower().replace("-", "_")):
+        here = ours.removeprefix(f"{path}.")
+        return f"; here it is {here!r}", _HINTS.get(ours, f"write {_example(here)}")
     if near := difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.75):
         return f"; did you mean {near[0]!r}?", hint
-    if (ours := FOREIGN.get(key.lower().replace("-", "_"))) and ours != path:
-        return f"; here it is {ours!r}", _HINTS.get(ours, f"write {_example(ours)}")
     if places := _elsewhere(key):
         return (
             f"; it belongs under {' or '.join(map(repr, places))}",

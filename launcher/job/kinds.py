@@ -15,6 +15,9 @@ from launcher.job.yaml import Node
 ODD_HINT = "YAML versions read this number differently: write it in plain decimal digits, or quote it"
 
 
+ONE_HINT = 'write one value behind the colon ("" is an empty text)'
+
+
 @dataclass(frozen=True)
 class Kind:
     read: Callable[[Node], Any]
@@ -64,7 +67,10 @@ def integer(least: int, most: int) -> Kind:
             hint = ODD_HINT if node.odd else f"write a whole number from {least} to {most}"
             raise node.error(f"{written(node)} is not a whole number", hint)
         if not least <= node.value <= most:
-            raise node.error(f"{node.value} is not between {least} and {most}", "")
+            raise node.error(
+                f"{node.value} is not between {least} and {most}",
+                f"write {min(max(node.value, least), most)}",
+            )
         return node.value
 
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most}, f"whole number ≥ {least}")
@@ -74,7 +80,7 @@ def list_of(item: Kind, unique: bool = True, least: int = 0) -> Kind:
     def read(node: Node) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             raise node.error(
-                f"must be a list, not {kind_of(node)}", f"write [{written(node)}]" if node.text else ""
+                f"must be a list, not {kind_of(node)}", f"write [{written(node) if node.text else '…'}]"
             )
         if len(node.value) < least:
             raise node.error("the list is empty", "remove the key for its default")
@@ -133,5 +139,5 @@ def written(node: Node) -> str:
 def scalar_text(node: Node) -> str:
     """A scalar as it was written: `NO`, `010`, `1:30`, `false` and `3.10` stay what they look like."""
     if isinstance(node.value, dict | list) or node.value is None:
-        raise node.error(f"must be one value, not {kind_of(node)}", 'write "" for an empty text')
+        raise node.error(f"must be one value, not {kind_of(node)}", ONE_HINT)
     return node.text

@@ -34,7 +34,9 @@ def duration_s(text: str) -> float:
 def size_bytes(text: str) -> int:
     """Bytes of `8GB` (8 * 10**9), `8GiB` (8 * 2**30), `500MB`; a trailing `+` (at least) changes nothing."""
     if not re.fullmatch(SIZE, text):
-        raise SpecError(f"{shown(text)} is not a size", "write it with its unit, like 8GB, 500MB or 8GiB")
+        short = re.fullmatch(rf"({_NUMBER}) ?[KMGTkmgt]", text)
+        example = f"{text}B or {text}iB" if short else "8GB, 500MB or 8GiB"
+        raise SpecError(f"{shown(text)} is not a size", f"write it with its unit, like {example}")
     number, letters = re.fullmatch(r"([0-9.]+) ?([a-zA-Z]+)\+?", text).groups()  # type: ignore[union-attr]
     prefix = letters.lower().removesuffix("b")
     base = 1024 if prefix.endswith("i") else 1000
