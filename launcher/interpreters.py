@@ -1,13 +1,15 @@
 """Knows which CPython builds uv can download: exact versions, addresses and hashes, for the header of a lock.
 
-The table is the one compiled into uv, taken from the source archive of the installed version (uv's own list
-of it lacks the hashes), or the user's own where UV_PYTHON_DOWNLOADS_JSON_URL names one.
+The table is the user's own where UV_PYTHON_DOWNLOADS_JSON_URL names one, then the one compiled into uv. That
+is taken from the source archive of the installed version, because `uv python list` does not show the hashes;
+where the archive cannot be had, the list is used, and the lock names a version without an address.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +46,10 @@ def tables(own: str | None, cache: Path) -> Iterator[Table]:
     """The user's table first (a path or URL), then uv's."""
     if own:
         yield _own(own)
-    yield _of_uv(cache)
+    try:
+        yield _of_uv(cache)
+    except LauncherError:  # no network: versions without hashes are better than no lock
+        yield _listed_by_uv()
 
 
 def _own(where: str) -> Table:
@@ -65,10 +70,34 @@ def _of_uv(cache: Path) -> Table:
     if not path.is_file():
         with tarfile.open(fileobj=io.BytesIO(tools.release_file(".tar.gz")), mode="r:gz") as archive:
             found = (m for m in archive if m.name.endswith("/download-metadata.json"))
-            data = next((file.read() for m in found if (file := archive.extractfile(m))), b"{}")
+            data = next((file.read() for m in found if (file := archive.extractfile(m))), None)
+        if data is None:
+            raise LauncherError("this uv's source archive has no table of interpreters")
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         records.write_durably(str(path), data)
     return _parsed(path.read_bytes())
+
+
+def _listed_by_uv() -> Table:
+    """The same table from the binary, without hashes."""
+    argv = [tools.installed_uv(), "python", "list", "--only-downloads", "--all-versions", "--all-arches"]
+    done = subprocess.run([*argv, "--output-format", "json"], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise LauncherError(
+            "uv does not list its interpreters: " + done.stderr.decode("utf-8", "replace")[:200]
+        )
+    return {
+        entry["key"]: {
+            "name": entry["implementation"],
+            "arch": {"family": entry["arch"]},
+            "os": entry["os"],
+            "libc": entry["libc"],
+            **entry["version_parts"],
+            "prerelease": "" if entry["version"].replace(".", "").isdigit() else "pre",
+            "variant": None if entry["variant"] == "default" else entry["variant"],
+        }
+        for entry in json.loads(done.stdout)
+    }
 
 
 def _parsed(data: bytes) -> Table:
@@ -79,7 +108,7 @@ def _parsed(data: bytes) -> Table:
 
 
 def _usable(entry: Mapping[str, Any]) -> bool:
-    """Stable, plain CPython for Linux with glibc, with a hash."""
+    """Stable, plain CPython for Linux with glibc."""
     arch = entry.get("arch") or {}
     return (
         (entry.get("name"), entry.get("os"), entry.get("libc")) == ("cpython", "linux", "gnu")
@@ -87,7 +116,6 @@ def _usable(entry: Mapping[str, Any]) -> bool:
         and not entry.get("variant")
         and arch.get("family") in ARCHITECTURES
         and not arch.get("variant")
-        and bool(entry.get("sha256"))
     )
 
 
@@ -99,6 +127,6 @@ def _downloads(table: Table, version: str) -> tuple[Interpreter, ...]:
     found = {
         entry["arch"]["family"]: Interpreter("linux", entry["arch"]["family"], entry["url"], entry["sha256"])
         for entry in table.values()
-        if _usable(entry) and _version(entry) == version
+        if _usable(entry) and _version(entry) == version and entry.get("sha256")
     }
     return tuple(found[arch] for arch in ARCHITECTURES if arch in found)
