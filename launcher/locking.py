@@ -1,7 +1,7 @@
 """Writes a lock with uv: universal, hash-locked requirements and the exact interpreter.
 
-`torch: auto` takes what the index gives, whatever GPU this machine has: the job runs elsewhere, and a GPU here
-says nothing about the one there. Any other value is uv's torch backend.
+`torch: auto` takes what the index gives, whatever GPU this machine has: the job runs elsewhere, and a GPU
+here says nothing about the one there. Any other value is uv's torch backend.
 """
 
 from __future__ import annotations
