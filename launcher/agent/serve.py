@@ -38,6 +38,8 @@ OPERATIONS = {
     "run_script": "steward_process",
     "docker": "dockerapi",
     "launch_container": "dockerapi",
+    "image_layers": "shiploads",
+    "load_image": "shiploads",
 }
 GOODBYE_S = 3.0
 F_SETPIPE_SZ = 1031

@@ -23,6 +23,7 @@ Built = tuple[str, str]  # (image id, digest of what it was built from)
 
 PHASE = "image"
 TAIL_LINES = 12
+NOISE = (" --->", "Removing intermediate container")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # the classic builder paints what a step wrote to stderr
 STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 PLATFORMS = {
@@ -137,7 +138,7 @@ def _follow(answers: Iterable[Mapping[str, Any]]) -> Generator[Progress, None, s
             if match := STEP.fullmatch(line):
                 step, tail = match[3], [""]
                 yield Progress(PHASE, f"step {match[1]}/{match[2]}: {_shown(step)}")
-            elif line and not line.startswith(" --->"):
+            elif line and not line.startswith(NOISE):
                 tail = [*tail, line][-TAIL_LINES:]
                 yield Progress(PHASE, line)
     return image

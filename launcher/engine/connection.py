@@ -66,6 +66,15 @@ def stream(engine: Engine, path: str, **request: Any) -> Iterator[Mapping[str, A
             yield json.loads(pending)
 
 
+def download(engine: Engine, path: str) -> Iterator[bytes]:
+    """GET from the engine, piece by piece."""
+    url = f"{URL}/v{engine.api_version}{path}"
+    with engine.get(url, stream=True, timeout=(SMALL_CALL_S, None)) as response:
+        if response.status_code >= 400:
+            raise RemoteError(f"Docker: {_message(response)}")
+        yield from response.iter_content(1 << 20)
+
+
 def _client(dial: Dial) -> Engine:
     first = _mounted(DEFAULT_DOCKER_API_VERSION, dial)
     version = str(first.version(api_version=False)["ApiVersion"])
