@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from launcher.job.units import shown
 from launcher.job.yaml import Node
 
 FILE = "job.yaml"
+LOCK, LOCK_SOURCE = "requirements.lock", "requirements.in"
 
 
 def load(job: str | os.PathLike[str] = ".") -> LoadedJob:
@@ -30,6 +32,7 @@ def load(job: str | os.PathLike[str] = ".") -> LoadedJob:
         raise _missing(path)
     spec = parse(_bytes(file), _printable(file))
     root = file.parent.resolve()
+    spec = _with_lock_beside(spec, root)
     wanted = spec.environment.requirements
     source = RequirementsSource("lock", root / wanted) if wanted else RequirementsSource()
     return LoadedJob(spec, root, root / file.name, requirements_source=source)
@@ -73,6 +76,15 @@ def _unknown(section: Section, node: Node, name: str) -> SpecError:
     said, hint = answer(name, section, node.path)
     place = f" in {node.path}" if node.path else ""
     return SpecError(f"{node.source}:{node.key_lines[name]}: unknown key {shown(name)}{place}{said}", hint)
+
+
+def _with_lock_beside(spec: JobSpec, root: Path) -> JobSpec:
+    """`requirements` that is not given means the lock beside job.yaml, if there is one or what makes one."""
+    environment = spec.environment
+    own = environment.requirements or environment.image or environment.dockerfile
+    if own or not any((root / name).is_file() for name in (LOCK, LOCK_SOURCE)):
+        return spec
+    return dataclasses.replace(spec, environment=dataclasses.replace(environment, requirements=LOCK))
 
 
 def _missing(path: Path) -> SpecError:

@@ -22,6 +22,8 @@ from launcher.job.units import duration_s, show_size
 from launcher.lock import Lock, parse_lock
 from launcher.run import Run
 from launcher.runner.context import Context, Question, RunRequest
+from launcher.runner.locks import fresh_lock
+from launcher.sources import lock_plan, read, why_stale
 
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -82,23 +84,6 @@ def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Even
     bundle = pack_files(contents, ctx.config.home / "bundles")
     yield Progress("pack", f"{len(choice.files)} files, {show_size(bundle.size_bytes)}", 1, 1, finished=True)
     return Packed(spec, bundle, lock, tuple(f.path for f in choice.files), command)
-
-
-def fresh_lock(ctx: Context, loaded: LoadedJob) -> Generator[Event, None, bytes | None]:
-    """The bytes of the job's lock, made anew when its source has changed; None: standard library only."""
-    name = loaded.spec.environment.requirements
-    if name is None:
-        return None
-    yield from ()
-    return (loaded.root / name).read_bytes()
-
-
-def check_lock(ctx: Context, loaded: LoadedJob) -> tuple[Lock | None, str]:
-    """The lock as it stands, and what `run` would do about it; changes nothing."""
-    name = loaded.spec.environment.requirements
-    if name is None:
-        return None, ""
-    return parse_lock((loaded.root / name).read_bytes()), ""
 
 
 def recorded_bundle(ctx: Context, run: Run) -> Bundle:

@@ -13,7 +13,8 @@ from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment, new_id
 from launcher.runner.context import Context, PlanRow, RunRequest
 from launcher.runner.order import order
-from launcher.runner.pack import Packed, check_lock, load_job, pack
+from launcher.runner.locks import check_lock
+from launcher.runner.pack import Packed, load_job, pack
 from launcher.runner.relay import start
 from launcher.target import Need, Offer, Target
 from launcher.targets.registry import target_of
@@ -39,7 +40,7 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
     """What would happen where; changes nothing: without a lock only what needs none is said."""
     loaded = load_job(ctx, request)
     names = list(request.on) or list(loaded.spec.targets)
-    lock, note = check_lock(ctx, loaded)
+    lock, note = check_lock(loaded)
     rows = []
     for name in names:
         try:
