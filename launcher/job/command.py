@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.errors import SpecError
 from launcher.job.scalars import resolve
-from launcher.job.spec import JobSpec, Scalar
+from launcher.job.spec import Scalar
 from launcher.job.units import shown
 
 Run = str | tuple[str, ...]
@@ -31,12 +31,6 @@ def render(run: Run, params: Mapping[str, Scalar], args: Sequence[str] = ()) -> 
             _refuse_quoted(run, name)
     text = _fill(run, {name: shlex.quote(value) for name, value in values.items()})
     return " ".join([text.rstrip("\n"), *map(shlex.quote, args)]) if args else text
-
-
-def command_of(spec: JobSpec, args: Sequence[str] = ()) -> str | list[str]:
-    """The command as order.json has it: a text for `sh -c`, or a list."""
-    run = render(spec.run, spec.params, args)
-    return run if isinstance(run, str) else list(run)
 
 
 def show(value: Scalar) -> str:

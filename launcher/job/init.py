@@ -15,7 +15,7 @@ from launcher.job.scalars import resolve
 
 
 def init(directory: str | Path = ".") -> str:
-    """Writes `<directory>/job.yaml` and returns its text. Never writes over one that is there."""
+    """Writes `<directory>/job.yaml` and returns its path. Never writes over one that is there."""
     folder = Path(directory)
     if not folder.is_dir():
         raise SpecError(
@@ -34,7 +34,7 @@ def init(directory: str | Path = ".") -> str:
         raise LauncherError(
             f"cannot write {folder / FILE}: {e.strerror}", "the folder must be writable"
         ) from e
-    return text
+    return str(folder / FILE)
 
 
 def render(found: Found) -> str:

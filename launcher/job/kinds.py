@@ -85,10 +85,12 @@ def list_of(item: Kind, unique: bool = True, least: int = 0) -> Kind:
         if len(node.value) < least:
             raise node.error("the list is empty", "remove the key for its default")
         values: list[Any] = []
+        seen: set[Any] = set()
         for child in node.value:
             values.append(item.read(child))
-            if unique and values[-1] in values[:-1]:
+            if unique and values[-1] in seen:
                 raise child.error(f"{written(child)} is there twice", "remove one")
+            seen.add(values[-1])
         return tuple(values)
 
     schema = {"type": "array", "items": item.schema, "uniqueItems": unique, "minItems": least}

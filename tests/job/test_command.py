@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import SpecError
-from launcher.job.command import command_of, override, render, show
-from launcher.job.spec import JobSpec
+from launcher.job.command import override, render, show
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
@@ -73,7 +72,6 @@ def test_a_value_is_shown_as_in_json_and_a_text_without_quotes(value, text):
 def test_arguments_are_appended_quoted_to_a_string_and_as_they_are_to_a_list():
     assert render("python a.py\n", {}, ("--x", "a b", "{y}")) == "python a.py --x 'a b' '{y}'"
     assert render(("python",), {}, ("a b", "{y}")) == ("python", "a b", "{y}")
-    assert command_of(JobSpec("a", ("x", "{p}"), {"p": 1}), ["z"]) == ["x", "1", "z"]
 
 
 @pytest.mark.parametrize("run", ['echo "{x}"', "echo '{x}'", 'echo "a $(b) {x}"', "a # don't\necho '{x}'"])

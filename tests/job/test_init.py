@@ -27,9 +27,14 @@ torch.save({}, "model.pt")
 """
 
 
+def written(folder: Path) -> str:
+    return Path(init(folder)).read_text()
+
+
 def test_an_empty_folder_gets_a_job_that_parses(tmp_path):
-    text = init(tmp_path)
-    assert (tmp_path / "job.yaml").read_text() == text
+    path = init(tmp_path)
+    text = Path(path).read_text()
+    assert path == str(tmp_path / "job.yaml")
     assert load(tmp_path).spec.run == "python train.py"
     assert "no Python script was found" in text
 
@@ -37,7 +42,7 @@ def test_an_empty_folder_gets_a_job_that_parses(tmp_path):
 def test_the_likeliest_script_is_taken_and_the_others_are_named(tmp_path):
     for name in ("data.py", "test_train.py", "train.py", "conftest.py"):
         (tmp_path / name).write_text("")
-    text = init(tmp_path)
+    text = written(tmp_path)
     assert load(tmp_path).spec.run == "python train.py"
     assert "# also here: data.py" in text
 
@@ -52,7 +57,7 @@ def test_numbers_of_argparse_become_params_with_their_defaults(tmp_path):
 
 def test_torch_brings_a_hint_about_gpus_and_saving_one_about_checkpoints(tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)
-    text = init(tmp_path)
+    text = written(tmp_path)
     assert "train.py uses torch: uncomment to ask for a GPU" in text
     assert "train.py calls torch.save: only what is below $LAUNCHER_OUT comes home" in text
     assert "LAUNCHER_RESUME" in text
@@ -63,7 +68,7 @@ def test_a_script_that_knows_the_contract_needs_no_such_hints(tmp_path):
     (tmp_path / "train.py").write_text(
         "import os\nos.environ['LAUNCHER_OUT']; LAUNCHER_RESUME; torch.save(1)\n"
     )
-    text = init(tmp_path)
+    text = written(tmp_path)
     assert "comes home" not in text
     assert "checkpoints: {every: 10m, keep: all}" in text
 
@@ -87,7 +92,7 @@ def test_a_script_that_knows_the_contract_needs_no_such_hints(tmp_path):
 def test_requirements_are_found(tmp_path, files, lock, note):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    text = init(tmp_path)
+    text = written(tmp_path)
     assert load(tmp_path).spec.environment.requirements == lock
     assert ("`launcher lock` writes it" in text) == bool(note)
     assert note is None or note in text
