@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from launcher.engine.connection import Engine, connected
 from launcher.engine.context import Context
 from launcher.errors import RemoteError, Unreachable
 from launcher.events import Progress
+from tests.engine.conftest import Reach
 from tests.servers import registry
+from tests.servers.gpu_server import GPUServer
 from tests.servers.programs import docker
 
 SECRET = "hf_this-must-not-travel"
@@ -175,6 +177,36 @@ def test_no_credentials_go_into_a_build(
     assert SECRET not in docker("history", "--no-trunc", image)
     saved = subprocess.run(["docker", "save", image], capture_output=True, check=True).stdout
     assert SECRET.encode() not in saved
+
+
+def test_an_image_is_built_beside_the_gpu_over_ssh(
+    shared_gpu_server: GPUServer, reach: Reach, base_image: str, tag: str
+) -> None:
+    host = reach(shared_gpu_server)
+    wanted = recipe(tag, base_image, "COPY big /big", "RUN sha256sum /big", files={"big": bytes(20 << 20)})
+    with connected(lambda: host.dial("/var/run/docker.sock")) as engine:
+        said, (image, _) = run(images.build(engine, wanted))
+    assert shared_gpu_server.run(f"docker image inspect --format '{{{{.Id}}}}' {tag}").strip() == image
+    assert any(p.detail.endswith("  /big") for p in said)
+    shared_gpu_server.run(f"docker rmi {tag}")
+
+
+def test_a_build_whose_connection_breaks_is_unreachable(
+    new_gpu_server: Callable[..., GPUServer], reach: Reach, base_image: str, tag: str
+) -> None:
+    server = new_gpu_server()
+    server.load_image(base_image)
+    host = reach(server)
+    wanted = recipe(tag, base_image, "RUN echo begun; sleep 100")
+
+    def build_and_cut() -> None:
+        with connected(lambda: host.dial("/var/run/docker.sock")) as engine:
+            for said in images.build(engine, wanted):
+                if said.detail == "begun":
+                    server.cut_network()
+
+    with pytest.raises(Unreachable):
+        build_and_cut()
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from launcher.engine.context import Context
 from launcher.engine.ship import Shipment, ship
 from launcher.errors import Unreachable
 from launcher.events import Progress
-from launcher.hosts.ssh import SSHAddress, SSHHost
 from launcher.hosts.steward import Steward
+from tests.engine.conftest import Reach
 from tests.engine.test_build import Way, run
 from tests.servers.gpu_server import GPUServer
 from tests.servers.programs import docker
@@ -73,26 +73,6 @@ def image(engine: Engine, base_image: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def reach() -> Iterator[Callable[[GPUServer], SSHHost]]:
-    hosts = []
-
-    def connect(server: GPUServer) -> SSHHost:
-        address = SSHAddress(
-            user=server.user,
-            host=server.host,
-            port=server.port,
-            key=server.key_path,
-            host_key=server.fingerprint,
-        )
-        hosts.append(SSHHost(address, None))
-        return hosts[-1]
-
-    yield connect
-    for host in hosts:
-        host.close()
-
-
-@pytest.fixture
 def shipped(shared_gpu_server: GPUServer, image: str) -> Iterator[str]:
     """The image's name; removed from the server afterwards."""
     yield image
@@ -104,7 +84,7 @@ def total(said: list[Progress]) -> int:
 
 
 def test_only_the_layers_that_the_server_lacks_travel(
-    engine: Engine, shared_gpu_server: GPUServer, reach: Any, shipped: str, tmp_path: Path
+    engine: Engine, shared_gpu_server: GPUServer, reach: Reach, shipped: str, tmp_path: Path
 ) -> None:
     there = Counting(reach(shared_gpu_server).steward())
     said, arrived = run(ship(engine, there, Shipment(shipped, tmp_path)))
@@ -121,7 +101,7 @@ def test_only_the_layers_that_the_server_lacks_travel(
 
 
 def test_an_image_that_is_there_is_not_sent_again(
-    engine: Engine, shared_gpu_server: GPUServer, reach: Any, shipped: str, tmp_path: Path
+    engine: Engine, shared_gpu_server: GPUServer, reach: Reach, shipped: str, tmp_path: Path
 ) -> None:
     there = Counting(reach(shared_gpu_server).steward())
     first = run(ship(engine, there, Shipment(shipped, tmp_path)))[1]
@@ -131,7 +111,7 @@ def test_an_image_that_is_there_is_not_sent_again(
 
 
 def test_a_cut_shipping_goes_on_with_the_bytes_that_are_missing(
-    engine: Engine, shared_gpu_server: GPUServer, reach: Any, shipped: str, tmp_path: Path
+    engine: Engine, shared_gpu_server: GPUServer, reach: Reach, shipped: str, tmp_path: Path
 ) -> None:
     host = reach(shared_gpu_server)
     cut_after = LAYER_BYTES + (3 << 20)
@@ -146,7 +126,7 @@ def test_a_cut_shipping_goes_on_with_the_bytes_that_are_missing(
 
 
 def test_a_server_without_any_image_gets_all_of_it(
-    engine: Engine, new_gpu_server: Callable[..., GPUServer], reach: Any, image: str, tmp_path: Path
+    engine: Engine, new_gpu_server: Callable[..., GPUServer], reach: Reach, image: str, tmp_path: Path
 ) -> None:
     server = new_gpu_server()
     there = Counting(reach(server).steward())
@@ -165,7 +145,7 @@ class Mistaken(Counting):
 
 
 def test_an_engine_that_insists_on_every_layer_gets_them(
-    engine: Engine, new_gpu_server: Callable[..., GPUServer], reach: Any, image: str, tmp_path: Path
+    engine: Engine, new_gpu_server: Callable[..., GPUServer], reach: Reach, image: str, tmp_path: Path
 ) -> None:
     server = new_gpu_server()
     there = Mistaken(reach(server).steward())
