@@ -46,8 +46,8 @@ def _members(archive):
     name = size = None
     while True:
         header = archive.read(BLOCK)
-        if not header.strip(b"\0"):
-            return  # the end mark, or the end
+        if header == b"\0" * BLOCK:
+            return  # the end mark
         _check(header)
         kind, length = header[156:157], _number(header[124:136])
         if kind in (_LONG_NAME, _EXTENDED):
@@ -60,7 +60,7 @@ def _members(archive):
             continue
         if kind not in _REGULAR:
             raise BadBundle("not a regular file in the bundle: %r" % _name(header))
-        length = length if size is None else int(size)
+        length = length if size is None else _decimal(size)
         yield _text(_name(header) if name is None else name), length, bool(_number(header[100:108]) & 0o100)
         name = size = None
 
@@ -109,7 +109,7 @@ def _check(header):
     """The header's own sum, with its field read as spaces."""
     total = sum(header[:148]) + 8 * 32 + sum(header[156:])
     if len(header) < BLOCK or total != _number(header[148:156]):
-        raise BadBundle("not a tar header where one should be")
+        raise BadBundle("the bundle ends early, or what should be a tar header is none")
 
 
 def _header_data(archive, size):
@@ -124,13 +124,19 @@ def _extended(data):
     """The records `LENGTH KEY=VALUE\\n` of a pax header."""
     values = {}
     while data:
-        length = int(data.split(b" ", 1)[0])
-        if not 0 < length <= len(data):
+        length = _decimal(data.split(b" ", 1)[0])
+        key, equals, value = data[:length].partition(b" ")[2].partition(b"=")
+        if length > len(data) or not equals or not value.endswith(b"\n"):
             raise BadBundle("a broken pax header in the bundle")
-        key, value = data[:length].split(b" ", 1)[1].rstrip(b"\n").split(b"=", 1)
-        values[key] = value
+        values[key] = value[:-1]
         data = data[length:]
     return values
+
+
+def _decimal(digits):
+    if not digits.isdigit():
+        raise BadBundle("a broken pax header in the bundle")
+    return int(digits)
 
 
 def _name(header):
