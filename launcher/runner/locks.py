@@ -1,10 +1,9 @@
-"""The lock of a job, as `run`, `plan` and `lock` need it: fresh, judged, or made anew."""
+"""The lock of a job, as `run` and `plan` need it: made anew when it is stale, or only judged."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
-from launcher.errors import SpecError
 from launcher.events import Event, Notice, Progress
 from launcher.job.spec import LoadedJob
 from launcher.lock import Lock, parse_lock
@@ -19,19 +18,8 @@ def fresh_lock(ctx: Context, loaded: LoadedJob) -> Generator[Event, None, bytes 
         return None
     if stale := why_stale(plan):
         yield Notice(f"locking: {stale}")
-        return (yield from _make(ctx, plan, upgrade=False))
+        return (yield from _make(ctx, plan))
     return read(plan.path)
-
-
-def make_lock(ctx: Context, loaded: LoadedJob, upgrade: bool = False) -> Generator[Event, None, Lock]:
-    """`launcher lock`: writes the lock whether it is stale or not."""
-    plan = lock_plan(loaded)
-    if plan is None:
-        raise SpecError(
-            "this job names no packages, so there is nothing to lock",
-            "set environment.requirements to requirements.lock and write a requirements.in beside job.yaml",
-        )
-    return parse_lock((yield from _make(ctx, plan, upgrade)))
 
 
 def check_lock(loaded: LoadedJob) -> tuple[Lock | None, str]:
@@ -44,12 +32,12 @@ def check_lock(loaded: LoadedJob) -> tuple[Lock | None, str]:
     return lock, f"`run` would lock first: {stale}" if stale else ""
 
 
-def _make(ctx: Context, plan: LockPlan, upgrade: bool) -> Generator[Event, None, bytes]:
+def _make(ctx: Context, plan: LockPlan) -> Generator[Event, None, bytes]:
     from launcher.locking import LockSettings, write_lock
 
     own_table = ctx.config.variable("UV_PYTHON_DOWNLOADS_JSON_URL")
     yield Progress("lock", plan.path.name)
-    data = write_lock(plan, LockSettings(ctx.config.home / "cache", own_table, upgrade))
+    data = write_lock(plan, LockSettings(ctx.config.home / "cache", own_table))
     lock = parse_lock(data)
     yield Progress("lock", f"{plan.path.name}: {len(lock.pins)} packages, CPython {lock.python}", 1, 1, True)
     return data
