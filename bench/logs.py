@@ -50,7 +50,9 @@ def latency(laptop: Laptop) -> None:
     late = [time.time() - float(line) for line in process.stdout]
     process.wait()
     ordered = sorted(late)
-    print(f"added latency: median {statistics.median(late) * 1e3:.1f} ms, p95 {ordered[94] * 1e3:.1f} ms (aim <= 5)")
+    print(
+        f"added latency: median {statistics.median(late) * 1e3:.1f} ms, p95 {ordered[94] * 1e3:.1f} ms (aim <= 5)"
+    )
 
 
 def throughput(laptop: Laptop) -> None:

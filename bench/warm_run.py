@@ -40,7 +40,7 @@ def measure(name: str, server: GPUServer, port: int) -> None:
     )
     job = laptop.job("warm", "print('first line', flush=True)\n")
     (job / "Dockerfile").write_text(
-        "FROM ubuntu:22.04\nWORKDIR /work\nCOPY . .\nCMD [\"python3\", \"-u\", \"train.py\"]\n"
+        'FROM ubuntu:22.04\nWORKDIR /work\nCOPY . .\nCMD ["python3", "-u", "train.py"]\n'
     )
     ssh = [*server.ssh_command()]
     ssh[ssh.index("-p") + 1] = str(port)

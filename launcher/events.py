@@ -31,7 +31,7 @@ class StateChanged:
 
 @dataclass(frozen=True)
 class Progress:
-    """A phase (pack, lock, connect, environment, image, upload, start, pull …) and how far it is; total None = unknown."""
+    """A phase (pack, lock, connect, environment, image, upload, start, pull …) and how far it is; no total: unknown."""
 
     phase: str
     detail: str = ""

@@ -99,9 +99,7 @@ def _checked(value: Mapping[str, Any]) -> Artifact:
     if found != value["digest"] or (not folder and len(files) != 1):
         raise ValueError("the digest is not that of the files")
     size = sum(f.size_bytes for f in files)
-    return Artifact(
-        _number(value["n"]), kind, name, files, found, size, _text(value.get("time", "")), folder
-    )
+    return Artifact(_number(value["n"]), kind, name, files, found, size, _text(value.get("time", "")), folder)
 
 
 def _digest(files: tuple[File, ...], root: str) -> str:

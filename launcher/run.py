@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 NONCE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,40}-[a-z2-7]{8}$")
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Where a segment is; the last six are final and absorb."""
 
     PENDING = "pending"
@@ -114,7 +114,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a job. `spec` and `facts` are plain JSON values, recorded once and used by every later command."""
+    """One execution of a job. `spec` and `facts` are plain JSON, recorded once and used by every later command."""
 
     id: str
     name: str

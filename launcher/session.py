@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from launcher.errors import IntegrityError, LauncherError, RemoteError
 from launcher.events import ArtifactHome, Event, LogLines, Notice, Progress
 from launcher.run import Artifact, Segment
 from launcher.target import Folder, Range
+from launcher.transfer import Emit, Meter, batches, working
 
 if TYPE_CHECKING:
     from launcher.vault import Home
@@ -63,8 +64,7 @@ class Session:
         chunks = self.folder.read([Range(path, offset) for path, offset in offsets.items()])
         for index, data in chunks:
             yield from self._take(list(offsets)[index], data)
-        for artifact in self.wanted():
-            yield from self._bring(artifact)
+        yield from working(lambda emit: self._bring(self.wanted(), emit))
         yield from self.finish()
 
     def fingerprint(self) -> dict[str, Any] | None:
@@ -74,7 +74,9 @@ class Session:
 
     def wanted(self) -> list[Artifact]:
         """Checkpoints that are published, kept by `keep` and not home, in the order of publication."""
-        waiting = [a for a in self._published.values() if a.kind == "checkpoint" and a.digest not in self._unfit]
+        waiting = [
+            a for a in self._published.values() if a.kind == "checkpoint" and a.digest not in self._unfit
+        ]
         return list(self.home.missing(self.segment.number, sorted(waiting, key=lambda a: a.number)))
 
     def finish(self) -> Iterator[Event]:
@@ -84,11 +86,9 @@ class Session:
             return
         record = published.exit_record(data, self.segment.run_id, self.segment.number)
         self._check(record)
-        for artifact in self.wanted():
-            yield from self._bring(artifact, last_chance=True)
-        outputs = [a for a in self._published.values() if a.kind == "output" and a.name != records.METRICS]
-        for artifact in self.home.missing(self.segment.number, sorted(outputs, key=lambda a: a.number)):
-            yield from self._bring(artifact, last_chance=True)
+        outputs = sorted((a for a in self._published.values() if a.kind == "output"), key=lambda a: a.number)
+        wanted = [*self.wanted(), *self.home.missing(self.segment.number, outputs)]
+        yield from working(lambda emit: self._bring(wanted, emit, last_chance=True))
         self.exit = record
         self.ended = True
 
@@ -168,34 +168,49 @@ class Session:
                 if len(self._published) > published.MAX_FILES:
                     raise IntegrityError("the manifest names more files than any job writes")
 
-    def _bring(self, artifact: Artifact, last_chance: bool = False) -> Iterator[Event]:
-        """Publish at home. A checkpoint that was replaced or deleted meanwhile is no error while its job may write on."""
+    def _bring(self, artifacts: Sequence[Artifact], emit: Emit, last_chance: bool = False) -> None:
+        """Publish at home. A checkpoint that was replaced meanwhile is no error while its job may write on."""
+        for batch in batches(artifacts):
+            meter = Meter(sum(a.size_bytes for a in batch), batch[0].name, emit)
 
-        def opener(path: str, offset: int) -> Iterator[bytes]:
-            return (data for _, data in self.folder.read([Range(f"{records.OUT}/{path}", offset)]))
+            def reader(
+                wanted: Sequence[tuple[str, int]], meter: Meter = meter
+            ) -> Iterator[tuple[int, bytes]]:
+                ranges = [Range(f"{records.OUT}/{path}", offset) for path, offset in wanted]
+                return meter.counted(self.folder.read(ranges))
 
-        yield Progress("pull", artifact.name, 0, artifact.size_bytes)
-        try:
-            path = self.home.publish(artifact, opener, self.segment.number)
-        except (IntegrityError, RemoteError) as e:
-            self._unfit.add(artifact.digest)
-            if artifact.kind != "checkpoint" or (last_chance and not _gone(e)):
-                raise
-            yield Notice(f"checkpoint {artifact.name} was replaced or deleted before it was home", "warning")
-            return
-        yield Progress("pull", artifact.name, artifact.size_bytes, artifact.size_bytes, finished=True)
-        yield ArtifactHome(
+            try:
+                self.home.publish(batch, self.segment.number, reader)
+            except (IntegrityError, RemoteError) as e:
+                self._unfit.update(a.digest for a in batch)
+                if batch[0].kind != "checkpoint" or (last_chance and not _gone(e)):
+                    raise
+                emit(
+                    Notice(
+                        f"checkpoint {batch[0].name} was replaced or deleted before it was home", "warning"
+                    )
+                )
+                continue
+            meter.done()
+            for artifact in batch:
+                emit(self._arrived(artifact))
+
+    def _arrived(self, artifact: Artifact) -> ArtifactHome:
+        return ArtifactHome(
             self.segment.run_id,
             artifact.kind,
             artifact.name,
-            str(path),
+            str(self.home.path_of(artifact)),
             artifact.size_bytes,
             artifact.digest,
             self.segment.number,
         )
 
     def _check(self, record: published.ExitRecord) -> None:
-        if (self._manifest_bytes, self._manifest.hexdigest()) != (record.manifest_size, record.manifest_sha256):
+        if (self._manifest_bytes, self._manifest.hexdigest()) != (
+            record.manifest_size,
+            record.manifest_sha256,
+        ):
             raise IntegrityError("the manifest is not the one that the exit record names")
         size, sha256 = self.home.segment_digest(self.segment.number)
         if (size, sha256) != (record.log_size, record.log_sha256):
@@ -236,8 +251,7 @@ class _Puller:
             still = {a.digest for a in self._session.wanted()}
             for artifact in wanted:
                 if artifact.digest in still and self._todo.empty() and not self._session._stop.is_set():
-                    for event in self._session._bring(artifact):
-                        self._session._put(self._inbox, event)
+                    self._session._bring([artifact], lambda event: self._session._put(self._inbox, event))
         except LauncherError as e:
             self._session._put(self._inbox, e)
 

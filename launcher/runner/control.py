@@ -108,6 +108,4 @@ def _bring_last(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:
 
 def _undone(ctx: Context, run: Run, segment: Segment) -> None:
     now = records.utc(time.time())
-    ctx.ledger.update_segment(
-        run.id, segment.number, state=State.CANCELLED, reason="released", ended_at=now
-    )
+    ctx.ledger.update_segment(run.id, segment.number, state=State.CANCELLED, reason="released", ended_at=now)

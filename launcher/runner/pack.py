@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -17,16 +16,13 @@ from launcher.events import Event, Notice, Progress
 from launcher.files import choose
 from launcher.job import parse
 from launcher.job.command import override, render
+from launcher.job.names import env_name, job_name
 from launcher.job.spec import JobSpec, LoadedJob
 from launcher.job.units import duration_s, show_size
 from launcher.lock import Lock, parse_lock
 from launcher.run import Run
 from launcher.runner.context import Context, Question, RunRequest
 from launcher.runner.locks import fresh_lock
-from launcher.sources import lock_plan, read, why_stale
-
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 @dataclass(frozen=True)
@@ -106,9 +102,10 @@ def _local_data(loaded: LoadedJob) -> list[Path]:
 def _name(given: str | None, spec: JobSpec) -> str:
     if given is None:
         return spec.name
-    if not NAME.fullmatch(given) or given == "last":
-        raise SpecError(f"--name {given!r} is not a name", "lower-case letters, digits and -, at most 41")
-    return given
+    try:
+        return job_name(given)
+    except SpecError as e:
+        raise SpecError(f"--name: {e.message}", e.hint) from e
 
 
 def _limits(spec: JobSpec, request: RunRequest) -> Any:
@@ -134,7 +131,8 @@ def cost_of(text: str) -> Decimal:
 def _env(ctx: Context, request: RunRequest) -> Mapping[str, str]:
     given = {}
     for text in request.env:
-        key, equals, value = text.partition("=")
+        name, equals, value = text.partition("=")
+        key = env_name(name)
         if not equals:
             found = ctx.config.variable(key)
             if found is None:

@@ -36,9 +36,7 @@ def save(ctx: Context, run: Run, segment: Segment, step: Step) -> Iterator[Event
     if step.handle is not None:
         ledger.save_handle(run.id, number, step.handle)
     if step.handed_over:
-        ledger.update_segment(
-            run.id, number, state=State.RUNNING, handed_over=True, started_at=records.utc()
-        )
+        ledger.update_segment(run.id, number, state=State.RUNNING, handed_over=True, started_at=records.utc())
         yield StateChanged(run.id, number, State.RUNNING.value)
     elif not step.state.final and step.state is not segment.state:
         ledger.update_segment(run.id, number, state=step.state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 from launcher.agent import records
 from launcher.errors import Refused, RunNotFound, Unreachable
@@ -165,7 +165,8 @@ def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Run:
         ctx.ledger.update_spec(run.id, run.spec)
     if spent_s(run) >= limits.time_s:
         raise Refused(
-            f"{run.id} has used its {limits.time_s:g} s", f"launcher resume {run.id} --timeout 1h gives it more"
+            f"{run.id} has used its {limits.time_s:g} s",
+            f"launcher resume {run.id} --timeout 1h gives it more",
         )
     return run
 
@@ -180,5 +181,3 @@ def _beside(run: Run, fresh: str) -> str:
     from pathlib import Path
 
     return str(Path(run.home).parent / fresh)
-
-

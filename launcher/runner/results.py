@@ -15,9 +15,7 @@ from launcher.runner.context import Context
 from launcher.vault import Home, HomeArtifact, digest_of
 
 
-def pull(
-    ctx: Context, run: Run, checkpoints: str | None, out: str | None, watch: bool
-) -> Iterator[Event]:
+def pull(ctx: Context, run: Run, checkpoints: str | None, out: str | None, watch: bool) -> Iterator[Event]:
     """All that is there comes home; `watch` goes on until the end; `out` gets a verified copy."""
     home = Home(run.home)
     if watch:

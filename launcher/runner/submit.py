@@ -12,8 +12,8 @@ from launcher.events import Event, Notice
 from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment, new_id
 from launcher.runner.context import Context, PlanRow, RunRequest
-from launcher.runner.order import order
 from launcher.runner.locks import check_lock
+from launcher.runner.order import order
 from launcher.runner.pack import Packed, load_job, pack
 from launcher.runner.relay import start
 from launcher.target import Need, Offer, Target
@@ -114,7 +114,9 @@ def _source(ctx: Context, text: str | None) -> dict[str, Any]:
     if checkpoint == "best":
         found = home.best_checkpoint()
     if found is None:
-        raise SpecError(f"--from {text}: {run_.id} has no such checkpoint at home", f"launcher pull {run_.id}")
+        raise SpecError(
+            f"--from {text}: {run_.id} has no such checkpoint at home", f"launcher pull {run_.id}"
+        )
     return {"from": {"run": run_.id, "checkpoint": found.name, "digest": found.digest}}
 
 
@@ -126,5 +128,12 @@ def _row(offer: Offer, spec: JobSpec, notes: list[str]) -> PlanRow:
     limits = {"time": f"{spec.limits.time_s / 3600:g} h"}
     price = "free" if offer.price_per_hour is None else f"{offer.price_per_hour} {offer.currency}/h"
     return PlanRow(
-        offer.target, offer.fits, offer.why_not, offer.form, offer.what, price, limits, notes=[*offer.notes, *notes]
+        offer.target,
+        offer.fits,
+        offer.why_not,
+        offer.form,
+        offer.what,
+        price,
+        limits,
+        notes=[*offer.notes, *notes],
     )

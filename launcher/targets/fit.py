@@ -67,7 +67,12 @@ def findings(probe: Probe, docker: str) -> Iterator[Finding]:
         hint = "install nvidia-container-toolkit there and restart Docker"
         yield Finding("gpu in docker", False, "Docker has no NVIDIA runtime", hint)
     free = int(probe.get("disk_free_bytes") or 0)
-    yield Finding("disk", free >= MIN_FREE_BYTES, f"{show_size(free)} free", "" if free >= MIN_FREE_BYTES else "free some space")
+    yield Finding(
+        "disk",
+        free >= MIN_FREE_BYTES,
+        f"{show_size(free)} free",
+        "" if free >= MIN_FREE_BYTES else "free some space",
+    )
 
 
 def machine(probe: Probe, hello: Probe) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""The Docker form of a job's environment: an image built beside the GPU, made elsewhere and shipped, or the job's own."""
+"""The Docker form of a job's environment: built beside the GPU, made here and shipped, or the job's own image."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from launcher import environment
 from launcher.bundle import member
 from launcher.engine.run import SECRETS_PATH
-from launcher.errors import RemoteError, SpecError
+from launcher.errors import Refused, SpecError
 from launcher.events import Progress
 from launcher.job.spec import Environment
 from launcher.run import State
@@ -33,20 +33,24 @@ def provision_image(target: MachineTarget, submission: Submission) -> Generator[
         return _ready(submission, image, base, "python3", None)
     plan = environment.plan(wanted, submission.lock, hello["arch"])
     assert wanted.base is not None
-    base_id = target.image_id(wanted.base)
+    base_id = (target.here() if submission.image == "ship" else target).image_id(wanted.base)
     tag = environment.image_tag(plan, base_id, wanted.apt) if base_id else None
     image_id = target.image_id(tag) if tag else None
     if image_id and base_id:
         return _ready(submission, image_id, base_id, None, plan)
     if submission.image == "ship":
-        image, base = yield from _shipped(target, submission, plan)
+        image, base = yield from _steps(_shipped(target, submission, plan))
     else:
         image, base = yield from _steps(_build(target, submission, plan))
     return _ready(submission, image, base, None, plan)
 
 
 def _ready(
-    submission: Submission, image: str, base: str, python: str | None, plan: environment.EnvironmentPlan | None
+    submission: Submission,
+    image: str,
+    base: str,
+    python: str | None,
+    plan: environment.EnvironmentPlan | None,
 ) -> Ready:
     order = {
         "form": "docker",
@@ -135,7 +139,20 @@ def _recipe(wanted: Environment, plan: environment.EnvironmentPlan, tag: str, ar
 
 def _shipped(
     target: MachineTarget, submission: Submission, plan: environment.EnvironmentPlan
-) -> Iterator[Any]:
-    raise RemoteError("shipping is not there yet")
+) -> Generator[Progress, None, Made]:
+    """Made by the engine here, then sent: for machines that cannot pull or build."""
+    from launcher.engine.connection import connected
+    from launcher.engine.ship import Shipment, ship
 
-
+    wanted = submission.spec.environment
+    here = target.here()
+    if not here.probe().get("docker"):
+        raise Refused("--image ship makes the image here, and no Docker answers here", "start Docker")
+    if here.arch != target.arch:
+        raise Refused(f"--image ship makes images for {here.arch}, {target.name} is {target.arch}")
+    _, base = yield from _build(here, submission, plan)
+    with connected(here.dial_docker) as engine:
+        base_id = str(engine.inspect_image(wanted.base)["Id"])
+        tag = environment.image_tag(plan, base_id, wanted.apt)
+        shipment = Shipment(tag, target.config.home / "ships")
+        return (yield from ship(engine, target.host.steward(), shipment)), base

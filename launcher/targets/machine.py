@@ -92,7 +92,7 @@ class MachineTarget:
         if self._look(segment).get("alive"):
             steward.call("signal", folder=folder, signal="KILL", container=self._container(segment))
         steward.call("sweep", folder=folder, run=segment.run_id, segment=segment.number)
-        if self.probe().get("docker") or segment.handle.get("container"):
+        if segment.handle.get("form") != "plain" and self.probe().get("docker"):
             self._docker_call("DELETE", f"/containers/{container}?force=true&v=true", (204, 404))
             yield Step(segment.state, "remove", container, released=Resource("container", container, nonce))
         steward.call("remove", path=folder)
@@ -129,6 +129,12 @@ class MachineTarget:
         work = f"{self._folder(segment)}/{records.WORK}"
         script = 'cd "$1" && shift && PATH="$1:$PATH" && shift && exec "$@"'
         return ["sh", "-c", script, "sh", work, paths, *argv]
+
+    def here(self) -> MachineTarget:
+        """The machine that we are on, as a target: for what is made here and sent."""
+        from launcher.hosts.local import LocalHost
+
+        return MachineTarget(self.config, TargetConfig("local", "local"), LocalHost())
 
     @property
     def arch(self) -> str:
@@ -239,5 +245,3 @@ def _quoted(text: str) -> str:
     from urllib.parse import quote
 
     return quote(text)
-
-

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 SHM = "/dev/shm"
 
 
-def provision(
-    target: MachineTarget, submission: Submission, form: str
-) -> Generator[Step, None, Ready]:
+def provision(target: MachineTarget, submission: Submission, form: str) -> Generator[Step, None, Ready]:
     """Yields what it does; returns Ready."""
     if form == "docker":
         from launcher.targets.image import provision_image
@@ -84,5 +82,3 @@ def _failure(said: str) -> tuple[str, str]:
     ours = [line.removeprefix("launcher: ") for line in lines if line.startswith("launcher: ")]
     others = " ".join(line.strip() for line in lines if not line.startswith("launcher: "))
     return f"the environment could not be built: {ours[-1] if ours else _last_line(said)}", others[-600:]
-
-

@@ -44,7 +44,9 @@ def _ssh(ctx: Context, config: TargetConfig) -> Target:
         text = f"{config.name} shows the unknown host key {fingerprint}. Trust it?"
         return ctx.ask(Question("host-key", text, f"launcher target add … --host-key {fingerprint}"))
 
-    return MachineTarget(ctx.config, config, SSHHost(_address(config), confirm, config.name, config.options.get("root", "")))
+    return MachineTarget(
+        ctx.config, config, SSHHost(_address(config), confirm, config.name, config.options.get("root", ""))
+    )
 
 
 def _address(config: TargetConfig) -> SSHAddress:

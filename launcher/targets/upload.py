@@ -24,13 +24,13 @@ def put_file(
         return
     offset = steward.call("partial", sha256=sha256)["offset"] if size > CHUNK_BYTES else 0
     yield Step(State.SYNCING, what, source.name, offset, size)
-    steward.call("put", _chunks(source, offset), path=path, size=size, sha256=sha256, offset=offset, mode=mode)
+    steward.call(
+        "put", _chunks(source, offset), path=path, size=size, sha256=sha256, offset=offset, mode=mode
+    )
     yield Step(State.SYNCING, what, source.name, size, size)
 
 
-def put_resume(
-    steward: Any, submission: Submission, folder: str
-) -> Generator[Step, None, dict[str, Any]]:
+def put_resume(steward: Any, submission: Submission, folder: str) -> Generator[Step, None, dict[str, Any]]:
     """The checkpoint to go on from, below `resume/`; returns the order's two keys about it."""
     checkpoint = submission.resume_from
     if checkpoint is None:
