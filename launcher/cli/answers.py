@@ -11,6 +11,7 @@ from launcher.render.table import elapsed, pairs, size, table
 
 if TYPE_CHECKING:
     from launcher.cli.session import Session
+    from launcher.events import Result
     from launcher.runner.context import PlanRow
     from launcher.target import Finding
 
@@ -85,6 +86,13 @@ def plan_text(rows: Sequence[PlanRow]) -> str:
 def plan_value(row: PlanRow) -> dict[str, Any]:
     """A row of the plan for `--json`."""
     return {**vars(row), "limits": dict(row.limits), "travels": dict(row.travels), "notes": list(row.notes)}
+
+
+def demo_text(result: Result) -> str:
+    """What the demo has shown, and where to go from here."""
+    digests = "sha256 {sha256} = {undisturbed_sha256}".format(**result.detail)
+    commands = "".join(f"  launcher {words}\n" for words in ("init", "plan", "run train.py"))
+    return f"same weights as an undisturbed run: {digests}\n\nnext:\n{commands}"
 
 
 def show_findings(session: Session, findings: Iterable[tuple[str, Finding]]) -> int:

@@ -41,23 +41,29 @@ def follow(session: Session, events: Iterator[Event], run_id: str = "", raw: boo
     return result.exit_code if result else 0
 
 
-def work(session: Session, events: Iterable[Event], interrupted: int = INTERRUPTED, raw: bool = False) -> int:
-    """Show the events of a verb that is not the following of a run; Ctrl-C ends it."""
+def work(session: Session, events: Iterable[Event], raw: bool = False) -> int:
+    """Show the events of a verb that is not the following of a run; the process's exit code."""
+    try:
+        result = shown(session, events, raw)
+    except KeyboardInterrupt:
+        session.say("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    return result.exit_code if result else 0
+
+
+def shown(session: Session, events: Iterable[Event], raw: bool = False) -> Result | None:
+    """Show events to their end; the last result. Ctrl-C lets the verb clean up."""
     screen = session.screen(raw)
-    code = 0
+    result = None
     with Interrupts():
         try:
             for event in events:
                 screen.show(event)
-                code = event.exit_code if isinstance(event, Result) else code
-        except KeyboardInterrupt:
-            _close(events)
-            if interrupted:
-                session.say("interrupted; the same command goes on from here")
-            return interrupted
+                result = event if isinstance(event, Result) else result
         finally:
+            _close(events)
             screen.close()
-    return code
+    return result
 
 
 def detached(session: Session, run_id: str) -> int:

@@ -11,12 +11,25 @@ from launcher.cli.verb import verb, with_session
 
 @verb("lock")
 @JOB
+@click.option("--upgrade", is_flag=True, help="Take newer versions than the lock has.")
 @with_session
-def lock_command(session: Session, job: str) -> None:
+def lock_command(session: Session, job: str, upgrade: bool) -> None:
     """Write the lock file of a job's requirements: exact versions and hashes, and the exact Python."""
-    from launcher.cli.answers import locked
+    from launcher.job.parse import load
+    from launcher.lock import parse_lock
+    from launcher.locking import LockSettings, write_lock
+    from launcher.sources import lock_plan
 
-    session.tell(*locked(session, job))
+    plan = lock_plan(load(job))
+    if plan is None:
+        session.tell({"path": None}, lambda: "no requirements: the standard library needs no lock")
+        return
+    config = session.config
+    settings = LockSettings(config.home / "cache", config.variable("UV_PYTHON_DOWNLOADS_JSON_URL"), upgrade)
+    lock = parse_lock(write_lock(plan, settings))
+    path, count = str(plan.path), len(lock.pins)
+    value = {"path": path, "sha256": lock.sha256, "python": lock.python, "packages": lock.pins}
+    session.tell(value, lambda: f"{path}: Python {lock.python}, {count} packages")
 
 
 @verb("schema")

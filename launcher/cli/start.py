@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from launcher.cli.ending import INTERRUPTED
 from launcher.cli.session import Session
 from launcher.cli.verb import verb, with_session
 
@@ -20,10 +21,14 @@ def demo_command(session: Session) -> int:
 
     Needs no account, Docker, torch or network.
     """
-    from launcher.cli.follow import work
+    from launcher.cli.answers import demo_text
+    from launcher.cli.follow import shown
     from launcher.demo import demo
 
-    return work(session, demo())
+    result = shown(session, demo())
+    if result and not session.json:
+        session.tell({}, lambda: demo_text(result))
+    return result.exit_code if result else INTERRUPTED
 
 
 @verb("init")
@@ -33,8 +38,8 @@ def init_command(session: Session, folder: str) -> None:
     """Write a commented job.yaml after looking at what is in DIR (default: here)."""
     from launcher.job.init import init
 
-    path = init(folder)
-    session.tell({"path": str(path)}, lambda: str(path))
+    path = str(init(folder))
+    session.tell({"path": path}, lambda: path)
     session.next([f"launcher plan {folder}", f"launcher run {folder}"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from launcher.cli.session import Session
@@ -43,17 +45,21 @@ def ssh_command(session: Session, run: str) -> int:
 @with_session
 def forward_command(session: Session, run: str, ports: str) -> int:
     """Make a port of a live job this machine's (LOCAL:REMOTE, or the same on both), until Ctrl-C."""
-    from launcher.cli.follow import work
+    from launcher.cli.follow import shown
     from launcher.runner.touch import forward
 
     local, remote = port_pair(ports)
-    return work(session, forward(session.context, session.run(run), local, remote), interrupted=0)
+    with contextlib.suppress(KeyboardInterrupt):  # its only end
+        shown(session, forward(session.context, session.run(run), local, remote))
+    return 0
 
 
 def port_pair(text: str) -> tuple[int, int]:
     """`6006` -> (6006, 6006), `8080:80` -> (8080, 80)."""
-    local, _, remote = text.partition(":")
-    numbers = [int(part) if part.isdigit() else 0 for part in (local, remote or local)]
+    local, colon, remote = text.partition(":")
+    numbers = [
+        int(part) if part.isascii() and part.isdigit() else 0 for part in (local, remote if colon else local)
+    ]
     if not all(0 < number < 65536 for number in numbers):
         raise click.BadParameter(f"{text!r} is not PORT or LOCAL:REMOTE", param_hint="PORT")
     return numbers[0], numbers[1]
