@@ -95,8 +95,10 @@ def _checked(value: Mapping[str, Any]) -> Artifact:
         inside = file.path.startswith(root + "/") if folder else file.path == root
         if not inside:
             raise ValueError(f"{file.path!r} does not belong to {name!r}")
+    if not folder and len(files) != 1:
+        raise ValueError("not one file")
     found = _digest(files, root) if folder else files[0].sha256
-    if found != value["digest"] or (not folder and len(files) != 1):
+    if found != value["digest"]:
         raise ValueError("the digest is not that of the files")
     size = sum(f.size_bytes for f in files)
     return Artifact(_number(value["n"]), kind, name, files, found, size, _text(value.get("time", "")), folder)
