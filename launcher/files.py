@@ -22,7 +22,7 @@ from launcher.job.spec import Files
 
 LARGE_BYTES = 50_000_000
 IGNORE_FILES = (".launcherignore", ".gitignore")  # strongest first
-HOME_MARKS = ("capsule.json",)  # a folder with one of these is the home of a run, not source
+HOME_MARKS = ("capsule.json", ".launcher")  # a folder with one of these is the home of a run, not source
 
 NEVER_FOLDERS = (
     ".git",
