@@ -62,7 +62,8 @@ def build(engine: Engine, recipe: Recipe) -> Generator[Progress, None, Built]:
     with packed(recipe.context) as archive:
         size = size_of(archive)
         yield Progress(PHASE, "send the build context", 0, size)
-        request = {"params": _parameters(recipe), "headers": _headers(recipe), "data": chunks(archive)}
+        headers = {"Content-Type": "application/x-tar"}  # it sees by itself whether that is compressed
+        request = {"params": _parameters(recipe), "headers": headers, "data": chunks(archive)}
         image = yield from _follow(stream(engine, "/build", **request))
     return image or str(engine.inspect_image(recipe.tag)["Id"]), digests[-1] if digests else ""
 
@@ -115,11 +116,6 @@ def _parameters(recipe: Recipe) -> dict[str, str]:
         "rm": "1",
         "forcerm": "1",
     }
-
-
-def _headers(recipe: Recipe) -> dict[str, str]:
-    plain = {"Content-Type": "application/x-tar"}
-    return {**plain, "Content-Encoding": "gzip"} if recipe.context.compress else plain
 
 
 def _platform(arch: str) -> str:

@@ -62,7 +62,8 @@ def folder() -> Iterator[Path]:
     (path / "agent.pyz").write_text(PROBE)
     for name, text in run.account_files(FACTS).items():
         (path / "segment" / name).write_text(text)
-    os.chown(path / "segment", UID, UID)
+    for owned in ("segment", "data", "agent.pyz"):  # the job's own, so that only the mounts stand in its way
+        os.chown(path / owned, UID, UID)
     yield path
     shutil.rmtree(path)
 
