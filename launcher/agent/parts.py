@@ -77,7 +77,7 @@ class Parts:
         fd = os.open(os.path.join(self.segment, _RESERVE), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.posix_fallocate(fd, 0, RESERVE_BYTES)
-        except AttributeError:  # not on macOS
+        except (AttributeError, OSError):  # not on macOS, nor on every file system
             os.write(fd, b"\0" * RESERVE_BYTES)
         finally:
             os.close(fd)

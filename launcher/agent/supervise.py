@@ -55,6 +55,8 @@ def _run(parts):
     _start(parts, variables, secrets)
     following = watch.Watch(parts)
     following.run()
+    if parts.job.left:
+        parts.log.say("a process of the job cannot be killed: it is stuck in the kernel, or another user's")
     return ending.verdict(_ended(parts, following.stopped, before))
 
 

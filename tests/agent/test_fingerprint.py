@@ -36,9 +36,7 @@ def install(site: Path, name: str, version: str, record: str = "x.py,sha256=a,1\
 
 def test_a_record_is_compared_without_what_installers_add(tmp_path: Path) -> None:
     by_pip = install(tmp_path / "pip", "tiny", "1.0", RECORD)
-    lines = [
-        line for line in RECORD.splitlines() if "sha256" in line and "METADATA" in line or "tiny/" in line
-    ]
+    lines = [line for line in RECORD.splitlines() if line.split("sha256=")[-1][:3] in ("abc", "def", "met")]
     by_uv = install(tmp_path / "uv", "tiny", "1.0", "\r\n".join(reversed(lines)) + "\r\n")
     digest = fingerprint.record_digest(str(by_pip / "RECORD"))
     assert digest == fingerprint.record_digest(str(by_uv / "RECORD"))

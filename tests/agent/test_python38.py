@@ -16,7 +16,7 @@ from tests.agent.segment import ROOT, SegmentFolder
 MODULES = sorted((ROOT / "launcher" / "agent").glob("*.py"))
 NEWER = {  # names that 3.8 does not have
     *("removeprefix", "removesuffix", "file_digest", "pidfd_open", "bit_count", "randbytes", "pairwise"),
-    *("is_relative_to", "waitstatus_to_exitcode", "to_thread", "F_SETPIPE_SZ"),
+    *("is_relative_to", "waitstatus_to_exitcode", "to_thread"),
 }
 
 
