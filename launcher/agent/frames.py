@@ -2,8 +2,9 @@
 
 A header is at most 1 MiB, a payload too. A value that would make a longer header travels ahead of it in
 `part` frames and is joined again on the other side. Flow is bounded per request and direction: who sends may
-have `WINDOW` bytes unread at the other end, which gives back what it has read ({"id":7,"window":N}). So one
-slow reader never holds up the others on the same connection, and nobody's memory grows.
+have `WINDOW` bytes unread at the other end (a frame counts as its payload and `FRAME_COST`), which gives back
+what it has read ({"id":7,"window":N}). So one slow reader never holds up the others on the same connection,
+and nobody's memory grows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ MAX_HEADER = 1 << 20
 MAX_PAYLOAD = 1 << 20
 MAX_JOINED = 64 << 20
 WINDOW = 32 << 20
+FRAME_COST = 512
 BEAT_S = 5.0
 PART = 512 << 10
 

@@ -5,6 +5,8 @@ import threading
 
 from launcher.agent import frames
 
+SPARE = 2 << 20  # the request itself may bring bytes that it did not have to ask for
+
 
 class Failure(Exception):
     """The request cannot be done: code is missing, exists, denied, full, bad, docker or failed."""
@@ -29,7 +31,7 @@ class Operation:
         self._changed = threading.Condition()
         self._credit = frames.WINDOW
         self._inbox = collections.deque()
-        self._inbox_bytes = 0
+        self._inbox_cost = 0
         self._uploaded = not args.pop("more", False)
         self._cancelled = False
         self._on_cancel = None
@@ -38,11 +40,11 @@ class Operation:
 
     def send(self, payload=b"", **keys):
         """One data frame; waits while the client has too much unread."""
-        self.send_frames(frames.encode(dict(keys, id=self.id), payload), len(payload))
+        self.send_frames(frames.encode(dict(keys, id=self.id), payload), len(payload) + frames.FRAME_COST)
 
-    def send_frames(self, buffers, payload_bytes):
+    def send_frames(self, buffers, cost):
         """Frames already encoded, in one write."""
-        self._spend(payload_bytes)
+        self._spend(cost)
         self._server.write(buffers)
 
     def send_file(self, fd, offset, size, **keys):
@@ -50,7 +52,7 @@ class Operation:
 
         False when the file was shorter: the frame is then filled up with zeros.
         """
-        self._spend(size)
+        self._spend(size + frames.FRAME_COST)
         return self._server.write_file(frames.encode(dict(keys, id=self.id, n=size)), (fd, offset, size))
 
     def uploads(self):
@@ -64,8 +66,8 @@ class Operation:
                 if not self._inbox:
                     return
                 piece = self._inbox.popleft()
-                self._inbox_bytes -= len(piece)
-            self._server.write(frames.encode({"id": self.id, "window": len(piece)}))
+                self._inbox_cost -= len(piece) + frames.FRAME_COST
+            self._server.write(frames.encode({"id": self.id, "window": len(piece) + frames.FRAME_COST}))
             yield piece
 
     def payload(self):
@@ -97,11 +99,11 @@ class Operation:
 
     def received(self, payload, last):
         with self._changed:
-            self._inbox_bytes += len(payload)
-            if self._inbox_bytes > frames.WINDOW + frames.MAX_PAYLOAD:
-                raise frames.BadFrame("more bytes than were asked for")
             if payload:
                 self._inbox.append(payload)
+                self._inbox_cost += len(payload) + frames.FRAME_COST
+            if self._inbox_cost > frames.WINDOW + SPARE:
+                raise frames.BadFrame("more bytes than were asked for")
             self._uploaded = self._uploaded or last
             self._changed.notify_all()
 

@@ -8,6 +8,7 @@ from launcher.agent import frames
 from launcher.agent.operation import Failure
 
 SMALL_BYTES = 128 << 10
+FRAME_BYTES = 256 << 10  # what a cut connection loses is at most one frame
 BATCH_BYTES = 256 << 10
 MAX_ENTRIES = 500000
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -107,18 +108,18 @@ class _Batch:
     def __init__(self, operation):
         self.operation = operation
         self._buffers = []
-        self._bytes = 0
+        self._cost = 0
 
     def add(self, index, data):
         self._buffers += frames.encode({"id": self.operation.id, "i": index}, data)
-        self._bytes += len(data)
-        if self._bytes >= BATCH_BYTES or len(self._buffers) >= 500:
+        self._cost += len(data) + frames.FRAME_COST
+        if self._cost >= BATCH_BYTES or len(self._buffers) >= 500:
             self.flush()
 
     def flush(self):
         if self._buffers:
-            self.operation.send_frames(self._buffers, self._bytes)
-        self._buffers, self._bytes = [], 0
+            self.operation.send_frames(self._buffers, self._cost)
+        self._buffers, self._cost = [], 0
 
 
 def _read_range(batch, index, wanted):
@@ -149,7 +150,7 @@ def _send_range(batch, index, part):
         return
     batch.flush()
     while offset < stop:
-        size = min(frames.MAX_PAYLOAD, stop - offset)
+        size = min(FRAME_BYTES, stop - offset)
         if not batch.operation.send_file(fd, offset, size, i=index):
             raise Failure("failed", "a file became shorter while it was read")
         offset += size

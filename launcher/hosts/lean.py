@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 _absent = "invoke" not in sys.modules
@@ -12,5 +13,9 @@ try:
 finally:
     if _absent:
         del sys.modules["invoke"]
+
+# Its transport threads log every fault with a traceback, which Python would print on the user's terminal; we
+# get the same faults as exceptions.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 __all__ = ["paramiko"]

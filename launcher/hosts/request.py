@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from launcher.agent.frames import WINDOW, BadFrame, Header
+from launcher.agent.frames import FRAME_COST, WINDOW, BadFrame, Header
 
-SPARE = 4 << 20  # what the other side may send beyond the window because of its batches
 WAIT_S = 1.0
 
 
@@ -37,8 +36,8 @@ class Request:
             elif header.get("end") is True:
                 self._end = header
             else:
-                self._unread += len(payload) + 64
-                if self._unread > WINDOW + SPARE:
+                self._unread += len(payload) + FRAME_COST
+                if self._unread > WINDOW:
                     raise BadFrame("more bytes than were asked for")
                 self._frames.append((header, payload))
             self._changed.notify_all()
@@ -60,8 +59,8 @@ class Request:
                     return None
                 self._wait(deadline)
             header, payload = self._frames.popleft()
-            self._unread -= len(payload) + 64
-            self._taken += len(payload)
+            self._unread -= len(payload) + FRAME_COST
+            self._taken += len(payload) + FRAME_COST
             taken = self._taken
             if taken >= WINDOW // 4:
                 self._taken = 0

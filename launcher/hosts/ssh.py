@@ -92,12 +92,12 @@ class SSHHost:
         with self._lock:
             steward, self._steward = self._steward, None
             transport, self._transport = self._transport, None
-        if steward is not None:
-            steward.close()
         if transport is not None:
             from launcher.hosts import sshtransport
 
-            sshtransport.close(transport)
+            sshtransport.close(transport)  # first: it ends writers that a dead network holds up
+        if steward is not None:
+            steward.close()
 
     def _exec(self, command: str) -> SSHChannel:
         from launcher.hosts.sshchannel import SSHChannel

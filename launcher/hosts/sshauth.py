@@ -23,10 +23,12 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
                 f"{way.host} takes no keys, only {', '.join(error.allowed_types)}",
                 "allow PubkeyAuthentication there",
             ) from error
-        except (paramiko.SSHException, EOFError) as error:
+        except Exception as error:  # a broken connection surfaces as whatever broke in paramiko's thread
             tried.append(name)
             if not transport.is_active():
                 raise _ended(way, tried, error) from error
+            if not isinstance(error, paramiko.SSHException):
+                raise
             continue
         if transport.is_authenticated():
             return

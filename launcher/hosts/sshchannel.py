@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import Any
 
-from launcher.errors import RemoteError, Unreachable
+from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.lean import paramiko
 
 TICK_S = 5.0
@@ -42,11 +42,12 @@ class SSHChannel:
                 at += self._channel.send(data[at : at + PIECE])
             except TimeoutError:
                 continue  # a full window; the reading side finds out whether anybody lives there
-            except OSError as error:
+            except Exception as error:  # OSError, EOFError, SSHException: as its thread happened to end
                 raise Unreachable(f"{self._name}: the connection is gone") from error
 
     def close(self) -> None:
-        self._channel.close()
+        with contextlib.suppress(Exception):  # the goodbye may find the connection gone, in any of its ways
+            self._channel.close()
 
     def last_words(self) -> str:
         words = b""
@@ -103,5 +104,6 @@ class translated(contextlib.AbstractContextManager[None]):
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, paramiko.ChannelException):
             raise RemoteError(f"{self._name}: the server refused: {error.text}") from error
-        if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+        # Not only SSHException: open_channel raises whatever ended paramiko's thread (InvalidTag and more).
+        if isinstance(error, Exception) and not isinstance(error, LauncherError):
             raise Unreachable(f"{self._name}: the connection is gone: {error}") from error

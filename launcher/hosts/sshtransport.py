@@ -122,7 +122,7 @@ def _handshake(way: Way, ask: hostkeys.Ask | None, kinds: tuple[str, ...]) -> pa
     transport.daemon = True
     try:
         transport.start_client(timeout=HANDSHAKE_S)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except Exception as error:  # harmed bytes surface as whatever they broke in paramiko's parser
         transport.close()
         raise _no_agreement(way, error) from error
     return transport

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any, Protocol
 
-from launcher.agent.frames import MAX_PAYLOAD, BadFrame, Header, Reader, encode
+from launcher.agent.frames import FRAME_COST, MAX_PAYLOAD, BadFrame, Header, Reader, encode
 from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.request import Request
 
@@ -108,7 +108,7 @@ class Steward:
     def _upload(self, request: Request, payload: bytes | Iterable[bytes]) -> None:
         try:
             for piece in _pieces(payload):
-                if not request.spend(len(piece)):
+                if not request.spend(len(piece) + FRAME_COST):
                     return
                 self._send({"id": request.number}, piece)
             self._send({"id": request.number, "end": True})

@@ -1,13 +1,14 @@
 """A TCP proxy that is a bad network: delay, rate, cuts, silence, flipped bits.
 
-By hand or for measurements, in a process of its own:
-`python -m tests.servers.faultproxy HOST:PORT --rtt 0.05 [--rate BYTES_PER_S]` prints its port and runs until stdin ends.
+By hand or for measurements, in a process of its own, until stdin ends:
+`python -m tests.servers.faultproxy HOST:PORT --rtt 0.05 [--rate BYTES_PER_S]` prints its port.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ IN_FLIGHT = 96 << 20
 
 @dataclass
 class Faults:
-    """What the network does; may be changed while it runs. Offsets count bytes from the server, per connection."""
+    """What the network does; may change while it runs. Offsets count a connection's bytes from the server."""
 
     rtt_s: float = 0.0
     rate: float = 0.0  # bytes a second each way; 0: no limit
@@ -114,18 +115,21 @@ class _Direction:
         self._queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
     async def carry(self, reader: asyncio.StreamReader) -> None:
-        sending = asyncio.ensure_future(self._send())
+        reading = asyncio.ensure_future(self._read(reader))
         try:
+            await self._send()
+        finally:
+            reading.cancel()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError):
             while data := await reader.read(BLOCK):
                 self._queue.put_nowait((self._due(len(data)), data))
                 self._in_flight += len(data)
                 while self._in_flight > IN_FLIGHT:
                     self._room.clear()
                     await self._room.wait()
-            self._queue.put_nowait((self._due(0), b""))
-            await sending
-        finally:
-            sending.cancel()
+        self._queue.put_nowait((self._due(0), b""))
 
     def _due(self, size: int) -> float:
         now = asyncio.get_running_loop().time()

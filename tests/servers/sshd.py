@@ -22,7 +22,7 @@ _numbers = itertools.count(2)
 
 
 class SSHD:
-    """`with SSHD() as server:`; `server.home` is the HOME of who logs in, `server.key_path` opens the door."""
+    """`with SSHD() as server:`; `server.home` is HOME there, `server.key_path` opens the door."""
 
     def __init__(self, *settings: str, host_keys: Sequence[str] = ("ed25519",), shell: str = "") -> None:
         self.host = f"127.0.10.{next(_numbers) % 250 + 2}"
