@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher import published
@@ -180,7 +181,7 @@ class Session:
                 return meter.counted(self.folder.read(ranges))
 
             try:
-                self.home.publish(batch, self.segment.number, reader)
+                paths = self.home.publish_all(batch, reader, self.segment.number)
             except (IntegrityError, RemoteError) as e:
                 self._unfit.update(a.digest for a in batch)
                 if batch[0].kind != "checkpoint" or (last_chance and not _gone(e)):
@@ -192,15 +193,15 @@ class Session:
                 )
                 continue
             meter.done()
-            for artifact in batch:
-                emit(self._arrived(artifact))
+            for artifact, path in zip(batch, paths, strict=True):
+                emit(self._arrived(artifact, path))
 
-    def _arrived(self, artifact: Artifact) -> ArtifactHome:
+    def _arrived(self, artifact: Artifact, path: Path) -> ArtifactHome:
         return ArtifactHome(
             self.segment.run_id,
             artifact.kind,
             artifact.name,
-            str(self.home.path_of(artifact)),
+            str(path),
             artifact.size_bytes,
             artifact.digest,
             self.segment.number,

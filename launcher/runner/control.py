@@ -11,8 +11,8 @@ from launcher.events import Event, LogLines, Notice, Progress, Result, StateChan
 from launcher.run import Run, Segment, State
 from launcher.runner import follow, settle
 from launcher.runner.context import Context
+from launcher.runner.homes import home_of
 from launcher.targets.registry import target_of
-from launcher.vault import Home
 
 
 def cancel(ctx: Context, run: Run, grace_s: float) -> Iterator[Event]:
@@ -38,7 +38,7 @@ def stop(ctx: Context, run: Run) -> Iterator[Event]:
     assert segment is not None
     target = target_of(ctx, segment.target)
     target.cancel(segment, 60.0)
-    home = Home(run.home)
+    home = home_of(run)
     with home.writer():
         for event in follow.follow(ctx, run, target, home, patience_s=30.0):
             if not isinstance(event, LogLines | Result):
@@ -90,7 +90,7 @@ def _bring_last(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:
     """Results first: nothing is destroyed while a complete checkpoint or the log is only there."""
     if not segment.handed_over or segment.handle.get("home"):
         return
-    home = Home(run.home)
+    home = home_of(run)
     if not home.try_lock():
         raise Refused(f"another launcher process is bringing {run.id} home", "wait for it, or stop it")
     try:

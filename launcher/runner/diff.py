@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.run import Run
 from launcher.runner.context import Context
+from launcher.runner.homes import home_of
 from launcher.vault import Home
 
 MAX_HEADER_BYTES = 100 << 20
@@ -22,9 +23,9 @@ def diff(ctx: Context, run_a: Run, run_b: Run) -> dict[str, Any]:
     rows = [_row(what, a.get(what), b.get(what)) for what in {**a, **b}]
     rows += [_row(f"param {k}", x, y) for k, x, y in _pairs(_params(run_a), _params(run_b))]
     rows += _packages(run_a, run_b)
-    rows += _metrics(Home(run_a.home), Home(run_b.home))
-    rows += _checkpoints(Home(run_a.home), Home(run_b.home))
-    rows += _outputs(Home(run_a.home), Home(run_b.home))
+    rows += _metrics(home_of(run_a), home_of(run_b))
+    rows += _checkpoints(home_of(run_a), home_of(run_b))
+    rows += _outputs(home_of(run_a), home_of(run_b))
     return {"a": run_a.id, "b": run_b.id, "equal": all(r["equal"] for r in rows), "rows": rows}
 
 

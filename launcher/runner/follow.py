@@ -11,6 +11,7 @@ from launcher.events import Event, LogLines, Notice, Result, StateChanged
 from launcher.run import Run, Segment
 from launcher.runner import settle
 from launcher.runner.context import Context, LogQuery
+from launcher.runner.homes import home_of
 from launcher.runner.logquery import chosen
 from launcher.session import Session
 from launcher.target import Target
@@ -21,7 +22,7 @@ RETRY_S = (0.5, 1.0, 2.0, 4.0)  # then 4 s for ever: back within 10 s of the net
 
 def attach(ctx: Context, run: Run) -> Iterator[Event]:
     """Go on following where any earlier follow stopped; finish a half-done submission first."""
-    home = Home(run.home)
+    home = home_of(run)
     if not home.try_lock():
         yield from _look_over_shoulder(ctx, run, home)
         run = ctx.ledger.run(run.id)
@@ -117,7 +118,7 @@ def note_facts(ctx: Context, run: Run, segment: Segment, session: Session) -> No
 
 def logs(ctx: Context, run: Run, query: LogQuery) -> Iterator[Event]:
     """What is home, after a look for more; with `follow` goes on as `attach` does."""
-    home = Home(run.home)
+    home = home_of(run)
     if not query.follow and home.try_lock():
         try:
             for event in catch_up(ctx, run, home):

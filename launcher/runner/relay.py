@@ -13,6 +13,7 @@ from launcher.job.units import duration_s
 from launcher.run import Run, Segment, State, new_id
 from launcher.runner import control, follow
 from launcher.runner.context import Context, ResumeRequest
+from launcher.runner.homes import home_of
 from launcher.runner.order import order, spent_s
 from launcher.runner.pack import cost_of, recorded_bundle, recorded_lock
 from launcher.runner.place import place
@@ -30,7 +31,7 @@ def resume(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
     target = target_of(ctx, request.on or (run.newest.target if run.newest else "local"))
     _fits(ctx, run, target)
     yield from _close_newest(ctx, run)
-    home = Home(run.home)
+    home = home_of(run)
     with home.writer():
         run = ctx.ledger.run(run.id)
         segment = _next_segment(run, home, target.name)
@@ -104,7 +105,7 @@ def _close_newest(ctx: Context, run: Run) -> Iterator[Event]:
         return
     try:
         if segment.state.final:
-            with Home(run.home).writer() as home:
+            with home_of(run).writer() as home:
                 yield from _quiet(follow.catch_up(ctx, run, home))
         else:
             yield from control.stop(ctx, run)
@@ -148,8 +149,8 @@ def _resume_source(ctx: Context, run: Run, segment: Segment) -> HomeArtifact | N
     if not wanted:
         return None
     if run.facts.get("from") and segment.number == 0:
-        return _checkpoint(Home(ctx.ledger.run(run.facts["from"]["run"]).home), wanted)
-    return _checkpoint(Home(run.home), wanted)
+        return _checkpoint(home_of(ctx.ledger.run(run.facts["from"]["run"])), wanted)
+    return _checkpoint(home_of(run), wanted)
 
 
 def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Run:

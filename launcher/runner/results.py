@@ -12,12 +12,13 @@ from launcher.events import ArtifactHome, Event, LogLines, Notice, Result
 from launcher.run import Run
 from launcher.runner import follow
 from launcher.runner.context import Context
+from launcher.runner.homes import home_of
 from launcher.vault import Home, HomeArtifact, digest_of
 
 
 def pull(ctx: Context, run: Run, checkpoints: str | None, out: str | None, watch: bool) -> Iterator[Event]:
     """All that is there comes home; `watch` goes on until the end; `out` gets a verified copy."""
-    home = Home(run.home)
+    home = home_of(run)
     if watch:
         for event in follow.attach(ctx, run):
             if not isinstance(event, LogLines | Result):

@@ -10,7 +10,7 @@ from launcher.events import Event, Result, StateChanged
 from launcher.published import ExitRecord
 from launcher.run import Run, Segment, State, Status, process_exit_code
 from launcher.runner.context import Context
-from launcher.vault import Home
+from launcher.runner.homes import home_of
 
 
 def proven(ctx: Context, run: Run, segment: Segment, record: ExitRecord) -> Iterator[Event]:
@@ -88,7 +88,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
 def _ended(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:
     run = ctx.ledger.run(run.id)
     stored = run.segments[segment.number]
-    Home(run.home).write_capsule(capsule(run))
+    home_of(run).write_capsule(capsule(run))
     ctx.ledger.event(
         run.id, "ended", {"segment": stored.number, "state": stored.state.value, "reason": stored.reason}
     )

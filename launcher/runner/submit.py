@@ -12,6 +12,7 @@ from launcher.events import Event, Notice
 from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment, new_id
 from launcher.runner.context import Context, PlanRow, RunRequest
+from launcher.runner.homes import home_of
 from launcher.runner.locks import check_lock
 from launcher.runner.order import order
 from launcher.runner.pack import Packed, load_job, pack
@@ -109,7 +110,7 @@ def _source(ctx: Context, text: str | None) -> dict[str, Any]:
         return {}
     name, _, checkpoint = text.partition(":")
     run_ = ctx.ledger.find(name)
-    home = Home(run_.home)
+    home = home_of(run_)
     found = home.newest_checkpoint() if checkpoint in ("", "last") else home.checkpoint(checkpoint)
     if checkpoint == "best":
         found = home.best_checkpoint()
