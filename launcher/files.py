@@ -52,7 +52,8 @@ KEY_NAMES = frozenset(
 )
 KEY_ENDINGS = (".pem", ".key", ".ppk", ".p12", ".pfx", ".kdbx")
 KEY_HEADER = re.compile(
-    rb"^(-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-|AGE-SECRET-KEY-1)", re.MULTILINE
+    rb"^(?:\xef\xbb\xbf)?(-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-|AGE-SECRET-KEY-1)",
+    re.MULTILINE,
 )
 KEY_HEADER_WITHIN = 1024
 
