@@ -1,7 +1,7 @@
 """What GPUs the job has, and whether its torch can use them: said at once, not after an epoch on the CPU."""
 
-import os
 import shutil
+import threading
 
 # The oldest GPU that the wheels of a CUDA release still have code for, newest release first.
 _OLDEST_GPU = (((13, 0), (7, 5)), ((12, 8), (7, 0)), ((0, 0), (5, 0)))
@@ -13,24 +13,20 @@ def look():
         return None
     from launcher.agent import probe
 
-    found = {}
+    found = {"gpus": [], "driver_cuda": None}
+    driver = threading.Thread(target=probe._driver_cuda, args=(found,), daemon=True)
+    driver.start()  # each question may take a second: both at once
     probe._gpus(found)
-    probe._driver_cuda(found)
+    driver.join()
     return found
 
 
 def why_blind(portable, found):
-    """Why a torch with this fingerprint would not see these GPUs, and what would help; "" when it would."""
-    if found is None:
-        return (
-            ""
-            if os.path.exists("/dev/nvidiactl")
-            else "the job asked for a GPU, but this place has no NVIDIA driver"
-        )
+    """Why a torch with this fingerprint would not see these GPUs, and what would help; "" if it would or may."""
+    if found is None or not any(name.startswith("torch==") for name in portable["packages"]):
+        return ""
     if not found["gpus"]:
         return "the job asked for a GPU, but nvidia-smi shows none"
-    if not any(name.startswith("torch==") for name in portable["packages"]):
-        return ""
     if portable["torch_cuda"] is None:
         return "the locked torch is a build without CUDA; `torch: %s` would work" % _build_for(found)
     built = _number(portable["torch_cuda"])

@@ -9,7 +9,7 @@ import time
 from launcher.agent import environment, fingerprint, gpus, hashing, masking, records, unpack
 
 SECRETS_S = 120.0
-GPU_S = 30.0
+GPU_S = 15.0
 _MOST_DIFFERENCES = 20
 
 

@@ -70,11 +70,11 @@ def oom_kills():
     """(processes killed for memory in our control group so far, on the whole machine); 0 where unknown."""
     group = 0
     for path in _memory_records():
-        found = _counter(path, "oom_kill")
+        found = counter(path, "oom_kill")
         if found is not None:
             group = found
             break
-    return group, _counter("/proc/vmstat", "oom_kill") or 0
+    return group, counter("/proc/vmstat", "oom_kill") or 0
 
 
 def _memory_records():
@@ -95,7 +95,7 @@ def _memory_records():
             yield os.path.join(root + path, name)
 
 
-def _counter(path, name):
+def counter(path, name):
     try:
         with open(path) as file:
             values = dict(line.split()[:2] for line in file if len(line.split()) > 1)

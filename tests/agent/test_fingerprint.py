@@ -169,5 +169,6 @@ def test_a_torch_that_would_not_see_the_gpu_is_told_what_would(
     assert bool(why) == bool(said)
 
 
-def test_a_job_without_torch_is_not_judged() -> None:
+def test_where_nothing_can_be_told_nothing_is_refused() -> None:
     assert gpus.why_blind({"torch_cuda": None, "packages": {}}, found("12.0", "5.0")) == ""
+    assert gpus.why_blind({"torch_cuda": None, "packages": {"torch==2.14.1": ""}}, None) == ""

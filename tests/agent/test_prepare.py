@@ -55,6 +55,28 @@ def test_another_minor_python_than_the_locked_one_ends_too(segment: SegmentFolde
     assert "locked is 3.7.1" in segment.said()
 
 
+def test_a_torch_that_would_not_see_the_gpu_ends_in_the_first_second(
+    segment: SegmentFolder, python: Path, tmp_path: Path
+) -> None:
+    """The nvidia-smi is a fake: it prints what a real one prints of a driver for CUDA 12.4."""
+    site = next(python.parent.glob("lib/python*/site-packages"))
+    (site / "torch").mkdir()
+    (site / "torch" / "version.py").write_text("cuda: Optional[str] = '13.0'\n")
+    (site / "torch-2.14.1.dist-info").mkdir()
+    (site / "torch-2.14.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.14.1\n")
+    smi = tmp_path / "fake" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text(
+        "#!/bin/sh\ncase $1 in *compute_cap*) echo Tesla T4, 15360, 550.54.15, 7.5;; "
+        "*) echo '| Driver Version: 550.54.15   CUDA Version: 12.4 |';; esac\n"
+    )
+    smi.chmod(0o755)
+    path = {"PATH": f"{smi.parent}:{os.environ['PATH']}"}
+    end = segment.run("echo ran", bin=str(python), gpus=1, environment=path)
+    assert (end["state"], end["reason"], end["exit_code"]) == ("failed", "environment", None)
+    assert "the driver reaches 12.4; `torch: cu126` would work" in segment.said()
+
+
 def test_a_checkpoint_to_resume_from_is_given_when_it_is_what_was_sent(segment: SegmentFolder) -> None:
     put(segment.path / "resume" / "step-3" / "inner" / "w", b"weights")
     digest = {"step-3/inner/w": hashlib.sha256(b"weights").hexdigest()}
