@@ -179,6 +179,8 @@ def _matched(number: int, pattern: str, value: str) -> re.Match[str]:
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """(number, line) without blank lines, continuations joined, comments behind a requirement cut off."""
+    if text.rstrip().endswith("\\"):
+        raise SpecError("the lock ends in the middle of a line", HINT)
     joined, first = "", 0
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
@@ -193,8 +195,6 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if joined.strip():
             yield first, joined.strip()
         joined = ""
-    if joined.strip():
-        raise SpecError("the lock ends in the middle of a line", HINT)
 
 
 def _pin(number: int, line: str) -> Pin:
