@@ -50,6 +50,7 @@ class _Job:
         self.reports = reports
         self.process = None
         self.told = ()  # the shell's children that got SIGTERM
+        self.obeyed = False  # the command died of SIGTERM
         self.ended_at = None
         self.killed = False  # before it had ended by itself
 
@@ -86,7 +87,10 @@ class _Job:
             if pid == self.process.pid:
                 self.process.returncode = 0  # reaped here: Popen must not wait for it again
                 self.ended_at = time.monotonic()
+                self.obeyed = _by_sigterm(status)
                 self._report({"status": status})
+            elif self.obeyed and pid in self.told and not _by_sigterm(status):
+                self._report({"status": status})  # the shell could not pass on what its child said
         return False
 
     def obey(self, words):
@@ -116,7 +120,7 @@ class _Job:
         pid = self.process.pid
         if self.request["shell"] and proc.is_shell(pid):
             self.told = tuple(proc.children(pid))  # before its end: then they are no longer its children
-        for each in (*self.told, pid):
+        for each in (pid, *self.told):  # the shell first: its children become ours, and say to us how they ended
             _signal(os.kill, each, signal.SIGTERM)
 
     def _told_alive(self):
@@ -170,6 +174,10 @@ def _first_line(fd):
         data += more
     line, rest = data.split(b"\n", 1)
     return line, rest or None
+
+
+def _by_sigterm(status):
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
 
 
 def _signal(send, pid, number):
