@@ -1,13 +1,13 @@
 """Every wire format, once: the files of a segment's folder and how their lines look.
 
-    order.json      what to run (client -> agent)
-    log.jsonl       every event of the job's streams, numbered
-    state.json      the heartbeat, replaced whole
-    manifest.jsonl  one line a published checkpoint, later one an output; size and SHA-256 of each file
-    fingerprint.json  what the environment really was
-    exit.json       written last, durably: the only proof of an end
-    agent.lock      held (flock) while the agent lives
-    control/stop    {"v":1,"grace_s":60,"why":"cancel"}: please save and stop
+order.json      what to run (client -> agent)
+log.jsonl       every event of the job's streams, numbered
+state.json      the heartbeat, replaced whole
+manifest.jsonl  one line a published checkpoint, later one an output; size and SHA-256 of each file
+fingerprint.json  what the environment really was
+exit.json       written last, durably: the only proof of an end
+agent.lock      held (flock) while the agent lives
+control/stop    {"v":1,"grace_s":60,"why":"cancel"}: please save and stop
 """
 
 import json
