@@ -85,7 +85,7 @@ def record(folder, name):
     try:
         with open(os.path.join(folder, name), "rb") as file:
             value = json.loads(file.read(MAX_RECORD))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.hosts.local import LocalHost
 from launcher.hosts.ssh import SSHAddress, SSHHost
-from launcher.hosts.steward import Steward
 from tests.servers.sshd import SSHD
 
 
@@ -44,11 +42,3 @@ def reach() -> Iterator[Callable[..., SSHHost]]:
     yield reach
     for host in hosts:
         host.close()
-
-
-@pytest.fixture
-def steward(tmp_path: Path) -> Iterator[Steward]:
-    """A steward on this machine with an empty root."""
-    host = LocalHost(tmp_path / "root")
-    yield host.steward()
-    host.close()
