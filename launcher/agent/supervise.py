@@ -18,6 +18,7 @@ BUSY, RAN_BEFORE, NO_RECORD = (
 )  # exit statuses: an agent lives here; one has lived here; the end is not told
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PATIENCE_S = 30.0  # for room for the last record
+_LOOKERS_S = 0.5  # who asks whether an agent lives shares the lock for a moment
 
 
 def supervise(segment):
@@ -163,12 +164,16 @@ def _tell(parts, end):
 def _lock(segment):
     """The descriptor that holds the segment; None when another agent does."""
     fd = os.open(os.path.join(segment, records.LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
+    give_up = time.monotonic() + _LOOKERS_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                os.close(fd)
+                return None
+        time.sleep(0.01)
 
 
 def _keep_errors(segment):
