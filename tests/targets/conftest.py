@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Door:
         """A file below ~/.launcher there."""
         if self.server is None:
             return (self.laptop.folder / ".launcher" / path).read_bytes()
-        return self.server.run(f"cat /home/trainer/.launcher/{path}").encode()
+        return base64.b64decode(self.server.run(f"base64 /home/trainer/.launcher/{path}"))
 
     def exists(self, path: str) -> bool:
         if self.server is None:

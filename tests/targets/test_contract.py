@@ -10,7 +10,7 @@ import time
 from tests.laptop import kill, records, sha256
 from tests.targets.conftest import Door
 
-TRAIN = '''
+TRAIN = """
 import hashlib, json, os, pathlib, signal, sys, time
 out = pathlib.Path(os.environ["LAUNCHER_OUT"])
 params = json.loads(os.environ["LAUNCHER_PARAMS"])
@@ -40,7 +40,7 @@ while step < params["steps"]:
 (out / "sub folder").mkdir()
 (out / "sub folder" / "a 'quoted' ü.txt").write_text("x")
 print("secret is", os.environ.get("TOKEN"))
-'''
+"""
 
 
 def spec(**more: object) -> dict[str, object]:
@@ -66,7 +66,9 @@ def test_a_job_runs_and_everything_comes_home(door: Door) -> None:
     assert "fingerprint sha256:" in lines[0]["text"]
     there = door.cat(f"runs/{status['id']}/0/log.jsonl")
     assert there == (home / "log.jsonl").read_bytes()
-    assert sorted(p.name for p in (home / "checkpoints").iterdir()) == [f"step-{n:03}.json" for n in range(1, 6)]
+    assert sorted(p.name for p in (home / "checkpoints").iterdir()) == [
+        f"step-{n:03}.json" for n in range(1, 6)
+    ]
     assert (home / "sub folder" / "a 'quoted' ü.txt").read_text() == "x"
     assert len(records(home / "metrics.jsonl")) == 5
     capsule = json.loads((home / "capsule.json").read_text())
@@ -116,7 +118,9 @@ def test_a_killed_client_loses_nothing(door: Door) -> None:
     laptop = door.laptop
     job = laptop.job("lid", TRAIN, **spec(params={"steps": 30, "pause": 0.1}))
     client = laptop.start("run", str(job), "--on", door.target)
-    laptop.wait_for(lambda: list(laptop.work.glob("runs/lid-*/checkpoints/step-003.json")), "a checkpoint at home")
+    laptop.wait_for(
+        lambda: list(laptop.work.glob("runs/lid-*/checkpoints/step-003.json")), "a checkpoint at home"
+    )
     kill(client)
     time.sleep(0.5)
 
