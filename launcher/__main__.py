@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> None:
+    _open_closed_streams()
     if sys.argv[1:] in (["--version"], ["version"]):
         from launcher import __version__
 
@@ -18,6 +20,13 @@ def main() -> None:
     code = cli()
     gc.freeze()  # and once more at the end takes a fifth
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Started with a closed stdout, the next file that we open would become it: the ledger, say."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
 if __name__ == "__main__":

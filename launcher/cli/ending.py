@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from launcher.cli.session import NobodyReads
 from launcher.errors import LauncherError
 from launcher.render.safe import one_line, tamed
 
@@ -21,7 +22,7 @@ USAGE, INTERRUPTED, OURS = 2, 130, 125
 
 def ended(session: Session, error: BaseException) -> int:
     """Say what went wrong; the process's exit code."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | NobodyReads):
         return _nobody_reads()
     try:
         return _said(session, error)
@@ -79,7 +80,7 @@ def _unexpected(session: Session, error: BaseException) -> None:
         session,
         "bug",
         f"launcher failed: {message}",
-        f"the traceback is in {place}" if place else "-v shows it",
+        f"the traceback is in {place}" if place else "-v shows the traceback",
     )
     if session.verbose:
         _write(text)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from launcher.cli.session import Session
+from launcher.cli.session import NobodyReads, Session
 from launcher.cli.table import GROUPS, NOT_YET, OTHERS, command_place
 
 
@@ -30,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class Commands(click.Group):
     """Imports a command's module when the command is used, never for help."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before Click makes an exit code 1 of it
+            raise NobodyReads from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for commands in GROUPS.values() for name in commands]

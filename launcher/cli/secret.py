@@ -57,7 +57,7 @@ def _value(session: Session, name: str) -> str:
     if session.at_terminal():
         value: str = click.prompt(name, hide_input=True, err=True)
         return value
-    value = sys.stdin.read().removesuffix("\n").removesuffix("\r") if sys.stdin else ""
+    value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     if not value:
         raise click.UsageError("no value on stdin")
     return value

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from launcher.runner.context import Context
 
 
+class NobodyReads(Exception):
+    """Whoever read our output has gone: `launcher logs RUN | head`."""
+
+
 class Session:
     """Holds nothing that is not needed: `--help` opens neither ledger nor settings."""
 
@@ -113,4 +117,4 @@ class Session:
 
     def at_terminal(self) -> bool:
         """Can a person be asked?"""
-        return not self.json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        return not self.json and sys.stdin.isatty() and sys.stderr.isatty()

@@ -61,10 +61,8 @@ class Sink:
         return text
 
 
-def sink_of(stream: TextIO | None, colour: bool) -> Sink:
+def sink_of(stream: TextIO, colour: bool) -> Sink:
     """The sink over sys.stdout or sys.stderr; `colour`: the user's word (NO_COLOR, TERM=dumb) allows it."""
-    if stream is None:  # closed by whoever started us
-        return Sink(open(os.devnull, "wb"))
     stream.flush()
     terminal = stream.isatty()
     return Sink(stream.buffer, terminal, colour and terminal, _place(stream))
