@@ -92,6 +92,8 @@ def _checked(value: Mapping[str, Any]) -> Artifact:
     folder = bool(value.get("folder"))
     root = f"{records.CHECKPOINTS}/{name}" if kind == "checkpoint" else name
     for file in files:
+        if "\0" in file.path or not all(part not in ("", ".", "..") for part in file.path.split("/")):
+            raise ValueError(f"{file.path!r} is not a path below the folder")
         inside = file.path.startswith(root + "/") if folder else file.path == root
         if not inside:
             raise ValueError(f"{file.path!r} does not belong to {name!r}")

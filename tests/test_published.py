@@ -67,6 +67,13 @@ def test_a_manifest_line_that_makes_no_sense_is_refused(changes: dict[str, Any])
         published.artifact(entry(**changes))
 
 
+@pytest.mark.parametrize("name", ["..", "../../evil", "a//b", "/etc/passwd", "a/./b", "a\0b", "", "a/"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    file = {"path": f"checkpoints/{name}", "size": 1, "sha256": A}
+    with pytest.raises(IntegrityError):
+        published.artifact(entry(name=name, files=[file]))
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b"[" * 100_000, b"\xff"])
 def test_what_is_no_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError):

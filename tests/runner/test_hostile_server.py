@@ -169,7 +169,7 @@ def damaged_fingerprint(server: Server) -> None:
 
 
 LIES: list[Callable[[Server], None]] = [
-    *(dots, absolute, nul, other_place, link, fifo, longer, shorter, other_content, wrong_digest),
+    *(dots, absolute, nul, other_place, longer, shorter, other_content, wrong_digest),
     *(negative_size, no_json, deep_json, endless_line, gap_in_the_log, repeated_line, other_segment),
     *(endless_log_line, other_run, newer_version, invented_state, manifest_without_the_end),
     damaged_fingerprint,
@@ -233,6 +233,21 @@ def test_a_lie_is_told_and_nothing_leaves_the_runs_folder(
         assert not path.is_symlink()
     final = home / "final.txt"
     assert not final.exists() or final.read_text() == "done"
+
+
+@pytest.mark.parametrize("lie", [link, fifo], ids=lambda lie: lie.__name__)
+def test_what_is_no_regular_file_counts_as_gone(
+    lie: Callable[[Server], None], prey: tuple[Laptop, str, Server]
+) -> None:
+    laptop, run, server = prey
+    lie(server)
+
+    done = laptop.ok("attach", run)
+
+    assert "was replaced or deleted before it was home" in done.err
+    home = laptop.work / "runs" / run
+    assert len(list((home / "checkpoints").iterdir())) == 1
+    assert not any(path.is_symlink() or path.is_fifo() for path in home.rglob("*"))
 
 
 def test_without_a_lie_the_same_run_comes_home(prey: tuple[Laptop, str, Server]) -> None:
