@@ -52,7 +52,8 @@ class Served:
 
 def archive() -> Path:
     """The archive, made when it is not there yet."""
-    path = CACHE / f"cpython-{VERSION}-{platform.machine()}.tar.gz"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    path = CACHE / f"cpython-{VERSION}-{platform.machine()}-{recipe}.tar.gz"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -121,11 +122,17 @@ def _relocatable(python: Path) -> None:
     )
     shutil.copytree(source / library, python / library, ignore=ignore)
     (python / library / "site-packages").mkdir()
-    for needed in sorted(_libraries(binary, *(python / library / "lib-dynload").glob("*.so"))):
+    modules = list((python / library / "lib-dynload").glob("*.so"))
+    for needed in sorted(_libraries(binary, *modules)):
         shutil.copy2(needed, python / "lib" / needed.name)
         subprocess.run(["strip", "--strip-unneeded", python / "lib" / needed.name], check=False)
-    # RPATH, not RUNPATH: it holds for the libraries that the binary's own libraries and modules need
-    subprocess.run(["patchelf", "--force-rpath", "--set-rpath", "$ORIGIN/../lib", binary], check=True)
+    found_by = {
+        "$ORIGIN/../lib": [binary],
+        "$ORIGIN/../..": modules,
+        "$ORIGIN": (python / "lib").glob("*.so*"),
+    }
+    for rpath, objects in found_by.items():
+        subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, *objects], check=True)
 
 
 def _libraries(*objects: Path) -> set[Path]:
