@@ -22,7 +22,7 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	@bash tests/setup.sh programs
-	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python -m bench.$$(basename $$script .py) || exit 1; done
 
 clean:
 	bash tests/setup.sh clean
