@@ -107,7 +107,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     # One connection serves all threads of a process, one at a time: Ledger holds a lock around each use.
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
-    db.execute("PRAGMA synchronous=FULL")
+    try:
+        db.execute("PRAGMA synchronous=FULL")
+    except BaseException:  # a full disk, say: the next try must not find this one's files still open
+        db.close()
+        raise
     return db
 
 
