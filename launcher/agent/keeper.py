@@ -51,6 +51,7 @@ class _Job:
         self.process = None
         self.told = ()  # the shell's children that got SIGTERM
         self.obeyed = False  # the command died of SIGTERM
+        self.said = 0  # what its children then ended with: the first that is no success stays
         self.ended_at = None
         self.killed = False  # before it had ended by itself
 
@@ -89,7 +90,8 @@ class _Job:
                 self.ended_at = time.monotonic()
                 self.obeyed = _by_sigterm(status)
                 self._report({"status": status})
-            elif self.obeyed and pid in self.told and not _by_sigterm(status):
+            elif self.obeyed and pid in self.told and not _by_sigterm(status) and not self.said:
+                self.said = status
                 self._report({"status": status})  # the shell could not pass on what its child said
         return False
 
@@ -120,7 +122,10 @@ class _Job:
         pid = self.process.pid
         if self.request["shell"] and proc.is_shell(pid):
             self.told = tuple(proc.children(pid))  # before its end: then they are no longer its children
-        for each in (pid, *self.told):  # the shell first: its children become ours, and say to us how they ended
+        for each in (
+            pid,
+            *self.told,
+        ):  # the shell first: its children become ours, and say to us how they ended
             _signal(os.kill, each, signal.SIGTERM)
 
     def _told_alive(self):

@@ -66,6 +66,35 @@ def usage(pids):
     return seconds / float(_TICKS), resident * _PAGE
 
 
+def written_by_someone(path):
+    """Whether a process that we can see has this file open for writing; True where that cannot be known."""
+    wanted = os.stat(path, follow_symlinks=False)
+    try:
+        pids = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return True
+    for pid in pids:
+        try:
+            for number in os.listdir("/proc/%s/fd" % pid):
+                if _writes("/proc/%s" % pid, number, wanted):
+                    return True
+        except OSError:
+            continue  # ended meanwhile, or another user's, who cannot write here
+    return not pids
+
+
+def _writes(process, number, wanted):
+    try:
+        found = os.stat("%s/fd/%s" % (process, number))
+        if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+            return False
+        with open("%s/fdinfo/%s" % (process, number)) as file:
+            flags = next(line.split()[1] for line in file if line.startswith("flags:"))
+    except OSError:
+        return False  # closed meanwhile
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
 def oom_kills():
     """(processes killed for memory in our control group so far, on the whole machine); 0 where unknown."""
     group = 0

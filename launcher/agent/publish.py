@@ -1,9 +1,11 @@
 """Publish what the job finished: hash it, then append its line to manifest.jsonl; nothing else exists.
 
 A checkpoint counts as complete when its name was renamed into place. Where that was not seen (it was copied
-there, or lay there before the folder was watched), it must have held still for a while. At the end, all have.
+there, or lay there before the folder was watched), it must have held still for a while, and what was written
+later waits for it: the numbers tell which one is the newest. At the end, all have.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,7 +13,7 @@ import select
 import threading
 import time
 
-from launcher.agent import hashing, inotify, records
+from launcher.agent import hashing, inotify, proc, records
 
 TEMPORARY = b".tmp"
 QUIET_S = 2.0
@@ -152,7 +154,18 @@ class Publisher:
             for folder, mask in ((self.out, _IN_OUT), (self.folder, _IN_CHECKPOINTS)):
                 number = self._watch.add(folder, mask)
                 if number is not None:
+                    known = number in self._watches
                     self._watches[number] = folder
+                    if folder == self.folder and not known:
+                        self._note_the_first()
+
+    def _note_the_first(self):
+        """A job makes the folder and renames its first checkpoint into it before we can watch."""
+        for name in self._names():
+            path = os.path.join(self.folder, os.fsdecode(name))
+            with contextlib.suppress(OSError):
+                if hashing.look(path)[0] == "file" and not proc.written_by_someone(path):
+                    self._renamed.add(name)
 
     def _scan(self, final):
         """Publish what is complete; whether something waits until it has held still."""
@@ -164,7 +177,7 @@ class Publisher:
                     continue
                 if kind not in ("file", "folder"):
                     self._skip("checkpoints/" + _shown(name), kind)
-                elif final or self._complete(name, signature):
+                elif final or (self._complete(name, signature) and not waiting):
                     self._publish(name, kind, signature)
                 else:
                     waiting = True

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher.run import new_id
+
 ROOT = Path(__file__).parents[2]
 AGENT = [sys.executable, "-B", "-m", "launcher.agent", "run"]
 
@@ -39,6 +41,7 @@ class SegmentFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.agent: subprocess.Popen[bytes] | None = None
+        self.run_id = new_id("test")  # its own: other tests sweep up what bears theirs
         path.mkdir(parents=True)
 
     def order(self, command: str | list[str], **changes: Any) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class SegmentFolder:
         (self.path / "bundle.tar").write_bytes(data)
         order: dict[str, Any] = {
             "v": 1,
-            "run": "test-abcd2345",
+            "run": self.run_id,
             "segment": 0,
             "rank": 0,
             "first_seq": 1,

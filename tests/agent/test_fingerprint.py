@@ -15,7 +15,7 @@ from launcher.agent import fingerprint, gpus
 
 RECORD = """tiny/__init__.py,sha256=abc,3
 "tiny/a,b.py",sha256=def,4
-tiny/__pycache__/a.cpython-312.pyc,,
+tiny/__pycache__/a.cpython-312.pyc,sha256=pyc,9
 ../../../bin/tiny,sha256=script,200
 tiny-1.0.dist-info/METADATA,sha256=meta,30
 tiny-1.0.dist-info/INSTALLER,sha256=pip,4

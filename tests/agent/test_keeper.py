@@ -21,6 +21,12 @@ say("up")
 while True:
     time.sleep(60)
 """
+SAVES = (
+    STUBBORN.replace(
+        "signal.signal(",
+        "def save():\n    time.sleep(1.2)\n    say('saved')\n    sys.exit(int(sys.argv[2]))\nsignal.signal(",
+    )
+).replace('say("heard")', "save()")
 # A grandchild in a session of its own, doubly forked: out of reach of any group or session.
 RUNAWAY = """
 import os, time
@@ -65,6 +71,16 @@ def test_a_killed_keeper_ends_the_job_and_the_agent_tells(segment: SegmentFolder
     end = segment.wait()
     assert (end["state"], end["exit_code"]) == ("failed", 137)
     assert processes_of(segment.path) == []
+
+
+def test_a_command_dies_even_with_agent_and_keeper_killed_at_once(segment: SegmentFolder) -> None:
+    agent = segment.start([sys.executable, "stubborn.py", "trainer"], files=FILES)
+    segment.until_said("trainer up")
+    keeper = children(agent.pid)[0]
+    agent.send_signal(signal.SIGSTOP)  # it must not come to the keeper's help
+    os.kill(keeper, signal.SIGKILL)
+    agent.kill()
+    segment.until(lambda: not processes_of(segment.path))
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_its_grace_with_all_below_it(
@@ -112,15 +128,21 @@ def test_a_command_that_is_no_shell_hears_sigterm_alone(segment: SegmentFolder) 
 
 
 def test_a_trainer_may_save_although_its_shell_died_of_sigterm(segment: SegmentFolder) -> None:
-    save = "def save():\n    time.sleep(1.5)\n    say('saved')\n    sys.exit(75)\n"
-    saves = STUBBORN.replace("signal.signal(", save + "signal.signal(").replace('say("heard")', "save()")
-    segment.start(f"{sys.executable} saves.py trainer; echo never", files={"saves.py": saves})
+    segment.start(f"{sys.executable} saves.py trainer 75; echo never", files=FILES)
     segment.until_said("trainer up")
     segment.stop(grace_s=10)
     end = segment.wait()
-    assert "saved" in segment.said("stdout")
+    assert "trainer saved" in segment.said("stdout")
     assert "never" not in segment.said("stdout")
-    assert (end["state"], end["exit_code"]) == ("cancelled", 143)
+    assert (end["state"], end["exit_code"]) == ("cancelled", 75)
+
+
+def test_of_several_children_of_a_shell_one_that_failed_decides(segment: SegmentFolder) -> None:
+    python = f"{sys.executable} saves.py"
+    segment.start(f"{python} first 75 & {python} second 0 & wait", files=FILES)
+    segment.until(lambda: all(f"{who} up" in segment.said("stdout") for who in ("first", "second")))
+    segment.stop(grace_s=10)
+    assert segment.wait()["exit_code"] == 75
 
 
 def test_what_a_finished_command_leaves_behind_is_killed(segment: SegmentFolder) -> None:
@@ -147,6 +169,7 @@ def test_nothing_of_the_agent_is_left_either(segment: SegmentFolder, command: st
 
 FILES = {
     "stubborn.py": STUBBORN,
+    "saves.py": SAVES,
     "runaway.py": RUNAWAY,
     "chatty.py": "while True: print('x' * 80, flush=True)",
 }

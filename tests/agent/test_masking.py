@@ -62,6 +62,11 @@ def test_a_longer_secret_that_begins_like_a_shorter_one_is_masked_whole() -> Non
     assert masker.feed(b"-of-mine and password ") == b"*** and *** "
 
 
+def test_a_secret_that_ends_as_it_begins_is_masked_once() -> None:
+    masker = masking.Masker(masking.patterns(["xyz-12-xyz"]))
+    assert masker.feed(b"xyz-12-xyz") + masker.feed(b"!") + masker.flush() == b"***!"
+
+
 def test_a_secret_of_several_lines_is_masked() -> None:
     key = "-----BEGIN KEY-----\nabcdefgh\nijklmnop\n-----END KEY-----\n"
     masker = masking.Masker(masking.patterns([key]))

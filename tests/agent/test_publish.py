@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher.agent import hashing, publish, records
+from launcher.agent import hashing, proc, publish, records
 from tests.agent.segment import SegmentFolder
 
 SAVE = """
@@ -39,6 +39,29 @@ def test_a_renamed_checkpoint_is_published_while_the_job_runs(segment: SegmentFo
     )
     assert line["digest"] == sha256(b"one")
     assert line["files"] == [{"path": "checkpoints/a.pt", "size": 3, "sha256": sha256(b"one")}]
+
+
+def test_the_first_checkpoint_is_the_first_however_fast_it_comes(segment: SegmentFolder) -> None:
+    script = SAVE + "for n in range(5): save('%d.pt' % n, b'x%d' % n); time.sleep(0.1)"
+    segment.run([sys.executable, "-c", script])
+    assert [line["name"] for line in segment.manifest("checkpoint")] == [f"{n}.pt" for n in range(5)]
+
+
+def test_what_was_written_later_waits_for_what_must_hold_still(segment: SegmentFolder) -> None:
+    in_place = "open(out + '/0.pt', 'w').write('x'); time.sleep(0.1)\n"
+    segment.start(
+        [sys.executable, "-c", SAVE + "time.sleep(0.5)\n" + in_place + "save('1.pt', b'y'); time.sleep(30)"]
+    )
+    names = segment.until(lambda: len(segment.manifest("checkpoint")) == 2 and segment.manifest("checkpoint"))
+    assert [line["name"] for line in names] == ["0.pt", "1.pt"]
+
+
+def test_a_file_that_is_open_for_writing_is_known_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with path.open("w"):
+        assert proc.written_by_someone(str(path))
+    with path.open():
+        assert not proc.written_by_someone(str(path))
 
 
 def test_each_rename_over_the_same_name_is_a_new_version(segment: SegmentFolder) -> None:
