@@ -52,7 +52,8 @@ def test_what_was_written_later_waits_for_what_must_hold_still(segment: SegmentF
     segment.start(
         [sys.executable, "-c", SAVE + "time.sleep(0.5)\n" + in_place + "save('1.pt', b'y'); time.sleep(30)"]
     )
-    names = segment.until(lambda: len(segment.manifest("checkpoint")) == 2 and segment.manifest("checkpoint"))
+    manifest = segment.path / "manifest.jsonl"
+    names = segment.until(lambda: manifest.exists() and len(segment.manifest()) == 2 and segment.manifest())
     assert [line["name"] for line in names] == ["0.pt", "1.pt"]
 
 
