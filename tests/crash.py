@@ -26,10 +26,10 @@ class Point:
     number: int
 
 
-def points(program: str, arguments: Sequence[str], trace: Path) -> list[Point]:
-    """Every system call that writes, of one undisturbed run; in their order."""
-    command = ["strace", "-f", "-o", str(trace), "-e", f"trace={WRITES}", *_python(program, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def points(program: str, arguments: Sequence[str], trace: Path, failing: str = "") -> list[Point]:
+    """Every system call that writes, of one undisturbed run; in their order. `failing`: see `kill_at`."""
+    command = ["strace", "-f", "-o", str(trace), "-e", f"trace={WRITES}", *_failing(failing)]
+    subprocess.run([*command, *_python(program, arguments)], check=True, stdout=subprocess.DEVNULL)
     found: Counter[str] = Counter()
     result = []
     lines = [line.split(maxsplit=1) for line in trace.read_text().splitlines()]
@@ -47,13 +47,20 @@ def some(all_points: Sequence[Point], count: int) -> Iterator[Point]:
     yield from (all_points[int(n * step)] for n in range(min(count, len(all_points))))
 
 
-def kill_at(point: Point, program: str, arguments: Sequence[str]) -> bytes:
-    """Run the program, killed at `point`; what it printed until then."""
+def kill_at(point: Point, program: str, arguments: Sequence[str], failing: str = "") -> bytes:
+    """Run the program, killed at `point`; what it printed until then.
+
+    `failing` (`renameat2:error=EINVAL`) is a call that this system does not have, as far as the program can tell.
+    """
     inject = f"inject={point.call}:signal=KILL:when={point.number}"
-    command = ["strace", "-f", "-o", os.devnull, "-e", f"trace={point.call}", "-e", inject]
+    command = ["strace", "-f", "-o", os.devnull, "-e", f"trace={WRITES}", "-e", inject, *_failing(failing)]
     done = subprocess.run([*command, *_python(program, arguments)], stdout=subprocess.PIPE, check=False)
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{point} did not fire"
     return done.stdout
+
+
+def _failing(failing: str) -> list[str]:
+    return ["-e", f"inject={failing}"] if failing else []
 
 
 def _python(program: str, arguments: Sequence[str]) -> list[str]:

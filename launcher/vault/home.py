@@ -144,7 +144,6 @@ class Home:
         """Bring several home with one question for all their files: much faster where they are many and small."""
         with self._publishing:
             held = self._held()
-            held.keep(self.keep)
             held.publisher.publish(artifacts, segment, reader)
             return [held.publisher.path_of(artifact) for artifact in artifacts]
 
@@ -203,6 +202,8 @@ class Home:
     def _lock(self, wait: bool) -> bool:
         if self._writer is None:
             self._writer = lock(self.path, wait)
+            if self._writer:
+                self._writer.keep(self.keep)
         self._depth += self._writer is not None
         return self._writer is not None
 

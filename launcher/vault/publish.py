@@ -104,7 +104,7 @@ class Publisher:
                 parents.add(self.shelf.place_file(artifact, ours))
         self.shelf.sync(parents)
         if any(artifact.kind == "checkpoint" for artifact in staged):
-            self._let_go()
+            self.let_go()
 
     def _stage(self, artifact: Artifact, segment: int) -> HomeArtifact:
         """What the index will say of it; folders and metrics are made ready on the way."""
@@ -132,7 +132,8 @@ class Publisher:
             found = os.stat(file.sha256, dir_fd=self.inbox.fd, follow_symlinks=False)
         return HomeFile(file.path, at, file.size_bytes, file.sha256, found.st_mtime_ns)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Take away the checkpoints that `keep` no longer wants."""
         gone = let_go(self.index.artifacts("checkpoint"), self.keep)
         if gone:
             self.lines.append(b"".join(map(line_dropped, gone)))

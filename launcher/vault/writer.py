@@ -103,7 +103,10 @@ class Writer:
         self.metrics.sync()
 
     def keep(self, keep: Keep) -> None:
+        """Which checkpoints stay from now on."""
         self.publisher.keep = keep
+        if keep != "all":
+            self.publisher.let_go()
 
     def close(self) -> None:
         self._stack.close()
