@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.laptop import Laptop
+from tests.servers import interpreter
 from tests.servers.gpu_server import GPUServer
+from tests.servers.interpreter import Served
+from tests.servers.programs import output
 
 DOORS = ("local-plain", "local-docker", "ssh-plain", "ssh-docker")
 
@@ -45,9 +49,28 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
         made.close()
 
 
-def add_target(laptop: Laptop, server: GPUServer, *, docker: str) -> None:
+@pytest.fixture(scope="session")
+def own_images(docker_socket: str) -> Iterator[None]:
+    """Images of environments that the tests build in this machine's engine are gone at the end."""
+    command = ["docker", "images", "--filter", "label=launcher.environment", "--format"]
+    command.append("{{.Repository}}:{{.Tag}}")
+    before = set(output(command).split())
+    yield
+    for made in set(output(command).split()) - before:
+        output(["docker", "rmi", "--force", made])
+
+
+@pytest.fixture(scope="session")
+def served_python(docker_socket: str) -> Iterator[Served]:
+    """A CPython for locks, at an address that containers reach too, those of a nested engine among them."""
+    bridge = json.loads(output(["ip", "-json", "-4", "addr", "show", "docker0"]))[0]
+    with interpreter.serving(bridge["addr_info"][0]["local"]) as served:
+        yield served
+
+
+def add_target(laptop: Laptop, server: GPUServer, *, docker: str, name: str = "gpu1") -> None:
     laptop.ok(
-        *("target", "add", "gpu1", server.address, "--host-key", server.fingerprint),
+        *("target", "add", name, server.address, "--host-key", server.fingerprint),
         *("--key", server.key_path, "--docker", docker),
     )
 
