@@ -85,8 +85,7 @@ build_packages() {
 }
 
 build_done() {
-    version=$("$VENV/bin/python" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') ||
-        failed "the new environment does not run"
+    version=$(sed -n 's/^version_info *= *//p' "$VENV/pyvenv.cfg") # as uv found it by running it
     printf '{"v":1,"key":"%s","python":"%s","wanted":"%s","interpreter":"%s"}\n' \
         "$KEY" "$version" "$PYTHON" "$(sed -n 1p "$WORK/interpreter")" >"$VENV/.ready.tmp"
     mv "$VENV/.ready.tmp" "$VENV/.ready"
