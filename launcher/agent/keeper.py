@@ -3,7 +3,7 @@
 It starts the command in a session of its own, adopts every orphan of it, and kills what is left when it is
 told to, when the command has ended, or when the agent is gone. It obeys bytes on one pipe (a JSON line that
 starts the command, then T: terminate, K: kill; its end means that the agent died) and answers with JSON lines
-on another: {"pid"} or {"error","code"}, {"status"} (as wait gave it), at last {"gone","killed"}.
+on another: {"pid"} or {"error","code"}, {"status"} (as wait gave it; the last one counts), {"gone","killed"}.
 It inherits the agent's lock: a free lock proves that nothing of the job runs any more.
 """
 

@@ -11,11 +11,8 @@ import traceback
 from launcher.agent import ending, environment, prepare, proc, records, watch
 from launcher.agent.parts import Parts
 
-BUSY, RAN_BEFORE, NO_RECORD = (
-    3,
-    4,
-    5,
-)  # exit statuses: an agent lives here; one has lived here; the end is not told
+# Exit statuses: an agent lives here; one has lived here; the end could not be told.
+BUSY, RAN_BEFORE, NO_RECORD = 3, 4, 5
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PATIENCE_S = 30.0  # for room for the last record
 _LOOKERS_S = 0.5  # who asks whether an agent lives shares the lock for a moment
