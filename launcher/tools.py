@@ -38,10 +38,8 @@ class Tool:
 
 def uv_binary(system: str, arch: str, cache: Path | None = None) -> Tool:
     """uv for a machine (`linux`, `x86_64`), of the version that is installed here."""
-    if (system, arch) == _here():
-        path = Path(installed_uv())
-    else:
-        path = _cached(cache or default_cache(), system, arch)
+    fits = (system, arch) == _here()
+    path = Path(installed_uv()) if fits else _cached(cache or default_cache(), system, arch)
     return Tool(path, uv_version(), _sha256(path))
 
 

@@ -68,7 +68,8 @@ def test_the_digest_is_the_one_recorded_for_ever(tmp_path: Path) -> None:
 
 def test_a_file_beyond_8_gib_has_a_header_that_tar_reads() -> None:
     raw = header("files/huge", 2**33 + 5, 0o644)
-    member = tarfile.open(fileobj=io.BytesIO(raw)).firstmember
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        member = archive.firstmember
     assert (member.name, member.size) == ("files/huge", 2**33 + 5)
 
 
