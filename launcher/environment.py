@@ -27,6 +27,7 @@ HEAVY = re.compile(  # wheels over 50 MB, beside those whose size the lock knows
     r"torch|torchvision|torchaudio|triton|pytorch-triton.*|nvidia-.*|cuda-toolkit|tensorflow.*|jaxlib|jax-cuda.*"
     r"|xformers|flash-attn|vllm|bitsandbytes|cupy.*|deepspeed|paddlepaddle.*|opencv-.*|pyspark|polars.*|ray"
 )
+IMAGES = "launcher/env"
 IMAGE_ROOT = "/opt/launcher"
 IMAGE_ENV = f"{IMAGE_ROOT}/env"
 HEAVY_FILE, REST_FILE = "heavy.txt", "rest.txt"
@@ -144,7 +145,7 @@ def context_files(plan: EnvironmentPlan, base: str, apt: Sequence[str] = ()) -> 
 
 def image_tag(plan: EnvironmentPlan, base_digest: str, apt: Sequence[str] = ()) -> str:
     """Names the image by what is in it: the base by its digest, the packages by theirs."""
-    return "launcher/env:" + _key([plan.key, base_digest, list(apt)])
+    return f"{IMAGES}:" + _key([plan.key, base_digest, list(apt)])
 
 
 def shell_functions() -> str:

@@ -44,7 +44,7 @@ def launch_container(operation):
         identity = body["Id"]
     else:
         raise Failure("missing" if status == 404 else "docker", message(status, body))
-    _start(identity, payload)
+    _start(operation, identity, payload)
     return {"id": identity, "adopted": adopted, "status": "running"}
 
 
@@ -155,7 +155,7 @@ def _adopt(args):
     return found["Id"], found["State"]["Status"]
 
 
-def _start(identity, payload):
+def _start(operation, identity, payload):
     """Attach before the start, so that not a byte of stdin is lost."""
     with Call(TIMEOUT_S) as call:
         raw = call.attach("/containers/%s/attach?stream=1&stdin=1" % identity)
@@ -164,17 +164,20 @@ def _start(identity, payload):
             raise Failure("docker", message(status, body))
         raw.sendall(payload)
         raw.shutdown(socket.SHUT_WR)
-        _await_end(raw)
+        kept = raw.dup()
+    operation.linger(lambda: _await_end(kept))
 
 
 def _await_end(raw):
-    """The engine ends the connection once the container has all of stdin; an old one, when that ends."""
+    """The engine ends the connection once the container has all of stdin; an old one, when the container ends."""
     raw.settimeout(2.0)
     try:
         while raw.recv(4096):
             pass
     except OSError:
         pass
+    finally:
+        raw.close()
 
 
 def _body(operation):

@@ -82,6 +82,10 @@ class Operation:
                 return
         act()
 
+    def linger(self, work):
+        """Have `work()` done after the answer; the server, when it ends, gives it a little time."""
+        self._server.linger(work)
+
     @property
     def cancelled(self):
         return self._cancelled

@@ -36,6 +36,7 @@ OPERATIONS = {
     "sweep": "segment",
     "launch": "steward_process",
     "run_script": "steward_process",
+    "batch": "batch",
     "docker": "dockerapi",
     "launch_container": "dockerapi",
     "image_layers": "shiploads",
@@ -64,6 +65,7 @@ class Server:
         self._writing = threading.Lock()
         self._underway = {}
         self._threads = []
+        self._lingering = []
         os.makedirs(self.root, mode=0o700, exist_ok=True)
 
     def serve(self):
@@ -85,6 +87,11 @@ class Server:
         with self._writing:
             _write_all(self._sink, buffers)
             return _copy_file(self._sink, part)
+
+    def linger(self, work):
+        thread = threading.Thread(target=work, daemon=True)
+        self._lingering.append(thread)
+        thread.start()
 
     def _dispatch_all(self):
         reader = frames.Reader(lambda size: os.read(self._source, size))
@@ -128,6 +135,7 @@ class Server:
             self.write(frames.encode(answer))
 
     def _beat(self):
+        find("run_script")  # the first command most often; loaded while the hello travels
         try:
             while True:
                 time.sleep(frames.BEAT_S)
@@ -140,7 +148,7 @@ class Server:
         for operation in list(self._underway.values()):
             operation.cancel()
         end = time.monotonic() + GOODBYE_S
-        for thread in self._threads:
+        for thread in self._threads + self._lingering:
             thread.join(max(0.0, end - time.monotonic()))
         os._exit(0)
 

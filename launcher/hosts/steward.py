@@ -16,7 +16,9 @@ from launcher.hosts.request import Request
 SILENT_TICKS = 3  # a channel ticks every 5 s without a byte; the steward beats every 5 s
 HELLO_S = 30.0
 QUICK_S = 120.0
-UNBOUNDED = frozenset({"read", "put", "follow", "run_script", "docker", "launch_container", "remove"})
+UNBOUNDED = frozenset(
+    {"batch", "read", "put", "follow", "run_script", "docker", "launch_container", "remove"}
+)
 
 
 class Channel(Protocol):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from launcher.bundle import LOCK, Bundle, Contents, job_digest, member, stored
 from launcher.bundle import pack as pack_files
-from launcher.errors import Refused, SpecError
+from launcher.errors import Refused
 from launcher.events import Event, Notice, Progress
 from launcher.files import choose
-from launcher.job import parse
-from launcher.job.command import override, render
-from launcher.job.names import env_name, job_name
+from launcher.job.command import render
 from launcher.job.spec import JobSpec, LoadedJob
-from launcher.job.units import duration_s, show_size
+from launcher.job.units import show_size
 from launcher.lock import Lock, parse_lock
 from launcher.run import Run
 from launcher.runner.context import Context, Question, RunRequest
@@ -45,21 +41,6 @@ class Packed:
             "lock_digest": self.lock.sha256 if self.lock else None,
             "job_digest": job_digest(self.bundle.digest, run, spec.params, spec.env),
         }
-
-
-def load_job(ctx: Context, request: RunRequest) -> LoadedJob:
-    """The job with the command line's overrides in its spec."""
-    loaded = parse.load(request.job)
-    spec = loaded.spec
-    spec = dataclasses.replace(
-        spec,
-        name=_name(request.name, spec),
-        params=override(spec.params, request.params),
-        env={**spec.env, **_env(ctx, request)},
-        limits=_limits(spec, request),
-        resources=dataclasses.replace(spec.resources, spot=spec.resources.spot or request.spot),
-    )
-    return dataclasses.replace(loaded, spec=spec)
 
 
 def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Event, None, Packed]:
@@ -97,46 +78,3 @@ def recorded_lock(ctx: Context, run: Run) -> Lock | None:
 
 def _local_data(loaded: LoadedJob) -> list[Path]:
     return [loaded.root / source for source in loaded.spec.data.values() if "://" not in source]
-
-
-def _name(given: str | None, spec: JobSpec) -> str:
-    if given is None:
-        return spec.name
-    try:
-        return job_name(given)
-    except SpecError as e:
-        raise SpecError(f"--name: {e.message}", e.hint) from e
-
-
-def _limits(spec: JobSpec, request: RunRequest) -> Any:
-    limits = spec.limits
-    if request.timeout:
-        limits = dataclasses.replace(limits, time_s=duration_s(request.timeout))
-    if request.max_cost is not None:
-        limits = dataclasses.replace(limits, cost=cost_of(request.max_cost))
-    return limits
-
-
-def cost_of(text: str) -> Decimal:
-    """An amount of `--max-cost`. Raises SpecError."""
-    try:
-        cost = Decimal(text)
-    except InvalidOperation as e:
-        raise SpecError(f"--max-cost {text!r} is not a number", "--max-cost 5") from e
-    if not cost.is_finite() or cost < 0:
-        raise SpecError(f"--max-cost {text!r} is not an amount", "--max-cost 5")
-    return cost
-
-
-def _env(ctx: Context, request: RunRequest) -> Mapping[str, str]:
-    given = {}
-    for text in request.env:
-        name, equals, value = text.partition("=")
-        key = env_name(name)
-        if not equals:
-            found = ctx.config.variable(key)
-            if found is None:
-                raise SpecError(f"-e {key}: no such variable here", f"-e {key}=VALUE")
-            value = found
-        given[key] = value
-    return given

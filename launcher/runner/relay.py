@@ -14,8 +14,9 @@ from launcher.run import Run, Segment, State, new_id
 from launcher.runner import control, follow
 from launcher.runner.context import Context, ResumeRequest
 from launcher.runner.homes import home_of
+from launcher.runner.load import cost_of
 from launcher.runner.order import order, spent_s
-from launcher.runner.pack import cost_of, recorded_bundle, recorded_lock
+from launcher.runner.pack import recorded_bundle, recorded_lock
 from launcher.runner.place import place
 from launcher.secrets import gather
 from launcher.target import Need, Submission, Target

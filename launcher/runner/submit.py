@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.agent import records
 from launcher.errors import LauncherError, Refused, SpecError, TargetError
@@ -12,20 +12,25 @@ from launcher.events import Event, Notice
 from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment, new_id
 from launcher.runner.context import Context, PlanRow, RunRequest
-from launcher.runner.homes import home_of
-from launcher.runner.locks import check_lock
-from launcher.runner.order import order
-from launcher.runner.pack import Packed, load_job, pack
-from launcher.runner.relay import start
+from launcher.runner.load import load_job
 from launcher.target import Need, Offer, Target
 from launcher.targets.registry import target_of
-from launcher.vault import Home
+
+if TYPE_CHECKING:
+    from launcher.runner.pack import Packed
+
+# What packs and follows is imported while the first target already connects.
 
 
 def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
     """Pack, place, follow. Refusals come before anything is created anywhere."""
     loaded = load_job(ctx, request)
     targets = _ladder(ctx, request, loaded.spec)
+    targets[0].warm()
+    from launcher.runner.pack import pack
+    from launcher.runner.relay import start
+    from launcher.vault import Home
+
     packed = yield from pack(ctx, request, loaded)
     target = yield from _choose(targets, Need(packed.spec, packed.lock))
     name = request.name or packed.spec.name
@@ -39,6 +44,8 @@ def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
 
 def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
     """What would happen where; changes nothing: without a lock only what needs none is said."""
+    from launcher.runner.locks import check_lock
+
     loaded = load_job(ctx, request)
     names = list(request.on) or list(loaded.spec.targets)
     lock, note = check_lock(loaded)
@@ -55,6 +62,9 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
 
 def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
     """What `run` would send, as values; packs, but places nothing."""
+    from launcher.runner.order import order
+    from launcher.runner.pack import pack
+
     loaded = load_job(ctx, request)
     packing = pack(ctx, request, loaded)
     while True:
@@ -108,6 +118,8 @@ def _source(ctx: Context, text: str | None) -> dict[str, Any]:
     """`--from RUN[:CHECKPOINT]` as recorded facts."""
     if not text:
         return {}
+    from launcher.runner.homes import home_of
+
     name, _, checkpoint = text.partition(":")
     run_ = ctx.ledger.find(name)
     home = home_of(run_)

@@ -10,6 +10,7 @@ from typing import Any
 from launcher.agent import records
 from launcher.config import Config, TargetConfig
 from launcher.engine.run import SEGMENT_PATH, Place, account_files, container_config, container_name
+from launcher.environment import IMAGES
 from launcher.errors import RemoteError
 from launcher.hosts.host import Host
 from launcher.run import Resource, Segment, State, Status
@@ -18,7 +19,8 @@ from launcher.targets import fit
 from launcher.targets.folder import MachineFolder
 from launcher.targets.provision import provision
 from launcher.targets.ready import Ready
-from launcher.targets.upload import put_file, put_resume
+from launcher.targets.later import Later
+from launcher.targets.upload import SMALL_BYTES, Batch, put_file, put_resume
 
 
 class MachineTarget:
@@ -30,6 +32,8 @@ class MachineTarget:
         self.name, self.host, self.config = target.name, host, config
         self._options = target.options
         self._probe: Mapping[str, Any] | None = None
+        self._images: Mapping[str, str] = {}
+        self._warming: Later | None = None
 
     def check(self) -> Iterator[Finding]:
         """What works there, what does not, and how to mend it."""
@@ -58,7 +62,6 @@ class MachineTarget:
         )
         ready = yield from provision(self, submission, form)
         yield from self._send(submission, folder, ready)
-        yield from self._start(submission, folder, ready)
         yield Step(State.RUNNING, "start", self.host.name, 1, 1, handed_over=True)
 
     def status(self, segment: Segment) -> Status:
@@ -113,11 +116,23 @@ class MachineTarget:
                 found.append(Resource("container", container["Names"][0].lstrip("/"), nonce))
         return found
 
+    def warm(self) -> None:
+        """Connect and ask while the caller packs; what goes wrong is raised where the answer is needed."""
+        if self._probe is None and self._warming is None:
+            self._warming = Later(self._ask)
+
     def probe(self) -> Mapping[str, Any]:
-        """What the machine has (one round trip, asked once a command)."""
+        """What the machine has, its images too (one round trip, asked once a command)."""
         if self._probe is None:
-            self._probe = self.host.steward().call("probe")
+            warming, self._warming = self._warming, None
+            self._probe, *more = warming.result() if warming else self._ask()
+            self._images = image_ids(more[0].get("body")) if more else {}
         return self._probe
+
+    def _ask(self) -> list[Mapping[str, Any]]:
+        images = {"op": "docker", "method": "GET", "path": "/images/json", "optional": True}
+        steps = [{"op": "probe"}, images] if self._docker != "never" else [{"op": "probe"}]
+        return list(self.host.steward().call("batch", steps=steps)["results"])
 
     def beside_job(self, segment: Segment, argv: Sequence[str], terminal: bool = False) -> list[str]:
         """The words that run `argv` where the job runs."""
@@ -142,7 +157,10 @@ class MachineTarget:
         return str(self.host.steward().hello["arch"])
 
     def image_id(self, name: str) -> str | None:
-        """The id of an image that the engine there has (one round trip)."""
+        """The id of an image that the engine there has; our own are all known from the probe."""
+        self.probe()
+        if name in self._images or name.startswith(f"{IMAGES}:"):
+            return self._images.get(name)
         found = self._docker_call("GET", f"/images/{_quoted(name)}/json", (200, 404))
         return str(found["Id"]) if isinstance(found, dict) and "Id" in found else None
 
@@ -186,38 +204,50 @@ class MachineTarget:
         return bool(seen.get("alive") or seen.get("exit"))
 
     def _send(self, submission: Submission, folder: str, ready: Ready) -> Iterator[Step]:
-        steward, bundle = self.host.steward(), submission.bundle
+        """What is large, each alone and resumable; then the rest and the start in one request."""
+        steward, segment = self.host.steward(), submission.segment
+        bundle, small = submission.bundle, Batch()
         stored = f"bundles/{bundle.digest}.tar"
-        steward.call("mkdir", path=folder)
-        yield from put_file(steward, bundle.path, stored, bundle.digest, "upload bundle")
+        small.add("mkdir", path=folder)
+        if bundle.size_bytes > SMALL_BYTES:
+            yield from put_file(steward, bundle.path, stored, bundle.digest, "upload bundle")
+        else:
+            small.put(stored, bundle.path.read_bytes())
         names: dict[str, Any] = {"from": stored, "to": f"{folder}/{records.BUNDLE}"}
-        steward.call("link", **names)
+        small.add("link", **names)
         resume = yield from put_resume(steward, submission, folder)
         order = {**submission.order, **ready.order, **resume}
-        if ready.image is not None:
-            for name, text in account_files(self._facts()).items():
-                steward.write(f"{folder}/{name}", text.encode(), mode=0o644)
-        steward.write(f"{folder}/{records.ORDER}", records.canonical(order))
-
-    def _start(self, submission: Submission, folder: str, ready: Ready) -> Iterator[Step]:
-        steward, segment = self.host.steward(), submission.segment
-        secrets = records.line({"secrets": dict(submission.secrets)})
-        agent = self.host.agent_path()
+        small.put(f"{folder}/{records.ORDER}", records.canonical(order))
         if ready.image is None:
             yield Step(State.SYNCING, "start", handle={"bin": ready.order["bin"], **ready.handle})
-            steward.call("launch", secrets, folder=folder, agent=agent, form="plain", python=ready.python)
-            return
-        name = container_name(segment.run_id, segment.number)
-        resource = Resource("container", name, segment.run_id[-8:])
-        yield Step(State.SYNCING, "start", handle={"container": name, **ready.handle}, resource=resource)
+            self._add_launch(small, submission, folder, ready)
+        else:
+            name = container_name(segment.run_id, segment.number)
+            resource = Resource("container", name, segment.run_id[-8:])
+            handle = {"container": name, **ready.handle}
+            yield Step(State.SYNCING, "start", handle=handle, resource=resource)
+            self._add_container(small, submission, folder, ready)
+        steward.call("batch", small.payload, steps=small.steps)
+
+    def _add_launch(self, small: Batch, submission: Submission, folder: str, ready: Ready) -> None:
+        secrets = records.line({"secrets": dict(submission.secrets)})
+        agent = self.host.agent_path()
+        small.add("launch", secrets, folder=folder, agent=agent, form="plain", python=ready.python)
+
+    def _add_container(self, small: Batch, submission: Submission, folder: str, ready: Ready) -> None:
+        assert ready.image is not None
+        for name, text in account_files(self._facts()).items():
+            small.put(f"{folder}/{name}", text.encode(), mode=0o644)
         place = Place(
             segment=folder,
-            agent=f"{self._root}/{agent}",
+            agent=f"{self._root}/{self.host.agent_path()}",
             memory_bytes=submission.spec.resources.memory_bytes,
             python=ready.python,
         )
         config = container_config(ready.image, {**submission.order, **ready.order}, place, self._facts())
-        steward.call("launch_container", secrets, name=name, config=config)
+        segment, secrets = submission.segment, records.line({"secrets": dict(submission.secrets)})
+        name = container_name(segment.run_id, segment.number)
+        small.add("launch_container", secrets, name=name, config=config)
 
     def _facts(self) -> Mapping[str, Any]:
         return {**self.host.steward().hello, **self.probe()}
@@ -227,6 +257,12 @@ class MachineTarget:
         if answer["status"] not in good:
             raise RemoteError(f"docker on {self.host.name}: {answer.get('body')!s:.300}")
         return answer.get("body")
+
+
+def image_ids(listed: Any) -> dict[str, str]:
+    """Name -> id of the images that an engine lists."""
+    images = listed if isinstance(listed, list) else []
+    return {name: str(image["Id"]) for image in images for name in image.get("RepoTags") or ()}
 
 
 def _why_lost(seen: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ def _build(steward: Any, plan: environment.EnvironmentPlan) -> Iterator[Step]:
 
 
 def _last_line(said: str) -> str:
-    lines = said.strip().splitlines()
+    lines = [line for line in said.strip().splitlines() if not line.startswith("{")]  # that is for us
     return lines[-1][:120] if lines else ""
 
 

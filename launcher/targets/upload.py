@@ -13,6 +13,25 @@ from launcher.run import State
 from launcher.target import Step, Submission
 
 CHUNK_BYTES = 1 << 20
+SMALL_BYTES = 256 << 10
+
+
+class Batch:
+    """Small requests that travel as one: `steps` and their joined `payload` for the steward's `batch`."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.payload = b""
+
+    def add(self, op: str, payload: bytes = b"", **args: Any) -> None:
+        """One more request, done after those before it."""
+        self.steps.append({"op": op, "n": len(payload), **args})
+        self.payload += payload
+
+    def put(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """A small file, whole or not at all."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.add("put", data, path=path, size=len(data), sha256=digest, offset=0, mode=mode)
 
 
 def put_file(
