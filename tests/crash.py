@@ -42,9 +42,12 @@ def points(program: str, arguments: Sequence[str], trace: Path, failing: str = "
 
 
 def some(all_points: Sequence[Point], count: int) -> Iterator[Point]:
-    """`count` points, spread evenly."""
-    step = max(1.0, len(all_points) / count)
-    yield from (all_points[int(n * step)] for n in range(min(count, len(all_points))))
+    """About `count` points: every one that gives or takes a name, the others spread evenly."""
+    naming = [point for point in all_points if point.call.startswith(("rename", "link"))]
+    others = [point for point in all_points if point not in naming]
+    wanted = max(1, min(count - len(naming), len(others)))
+    yield from naming
+    yield from (others[n * len(others) // wanted] for n in range(wanted))
 
 
 def kill_at(point: Point, program: str, arguments: Sequence[str], failing: str = "") -> bytes:
