@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.lean import paramiko
+from launcher.hosts.sshbuffer import PieceBuffer
 
 TICK_S = 5.0
 OPEN_S = 15.0
@@ -23,6 +24,7 @@ class SSHChannel:
         self._back = b""
         with translated(name):
             self._channel = transport.open_session(timeout=OPEN_S)
+            self._channel.in_buffer = PieceBuffer()
             self._channel.settimeout(TICK_S)
             self._channel.exec_command(command)
 
@@ -80,6 +82,7 @@ def open_unix(transport: Any, path: str, name: str) -> paramiko.Channel:
         message.add_string("")
         message.add_int(0)
         channel: Any = paramiko.Channel(number)
+        channel.in_buffer = PieceBuffer()
         transport._channels.put(number, channel)
         transport.channel_events[number] = opened = threading.Event()
         transport.channels_seen[number] = True

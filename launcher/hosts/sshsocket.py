@@ -22,15 +22,17 @@ class QuickSocket(socket.socket):
     """
 
     _ahead = b""
+    _at = 0
     _quick = QUICK_READS if hasattr(socket, "TCP_QUICKACK") else 0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        if not self._ahead:
+        if self._at == len(self._ahead):
             if self._quick:
                 self._quick -= 1
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            self._ahead = super().recv(BLOCK, flags)
-        data, self._ahead = self._ahead[:size], self._ahead[size:]
+            self._ahead, self._at = super().recv(BLOCK, flags), 0
+        data = self._ahead[self._at : self._at + size]
+        self._at += len(data)
         return data
 
 

@@ -128,6 +128,7 @@ class SSHD:
             "KbdInteractiveAuthentication no",
             "MaxStartups 100",
             "LogLevel VERBOSE",
+            "Subsystem sftp internal-sftp",
             *self._settings,
         ]
 
