@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from launcher.render.safe import one_line
-from launcher.render.table import elapsed, pairs, size, table
+from launcher.render.table import brief, elapsed, pairs, size, table
 
 if TYPE_CHECKING:
     from launcher.cli.session import Session
@@ -62,8 +62,8 @@ def diff_text(value: Row) -> str:
         (
             "=" if row["equal"] else "≠",
             row["what"],
-            _short(row["a"]),
-            "" if row["equal"] else _short(row["b"]),
+            brief(row["a"]),
+            "" if row["equal"] else brief(row["b"]),
         )
         for row in rows
     ]
@@ -112,10 +112,9 @@ def show_findings(session: Session, findings: Iterable[tuple[str, Finding]]) -> 
 
 
 def _finding(target: str, finding: Finding) -> str:
-    mark = "ok   " if finding.ok else "WRONG"
     detail = f": {finding.detail}" if finding.detail else ""
-    line = f"{mark}  {target}  {finding.what}{detail}"
-    return one_line(line) + (f"\n       {one_line(finding.hint)}" if finding.hint and not finding.ok else "")
+    line = f"{'ok   ' if finding.ok else 'WRONG'}  {one_line(f'{target}  {finding.what}{detail}')}"
+    return line + (f"\n       {one_line(finding.hint)}" if finding.hint and not finding.ok else "")
 
 
 def _plan_row(row: PlanRow) -> list[object]:
@@ -175,10 +174,3 @@ def _event(row: Row) -> str:
     rest = {key: value for key, value in row.items() if key not in ("time", "kind", "run_id", "run")}
     words = rest.pop("data", None) or rest
     return one_line(f"{row['time']}  {row['kind']}  " + " ".join(f"{k}={v}" for k, v in dict(words).items()))
-
-
-def _short(value: object) -> str:
-    text = one_line("-" if value is None else value)
-    if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
-        return text[:16] + "…"
-    return text if len(text) <= 48 else text[:47] + "…"

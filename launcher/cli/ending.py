@@ -23,17 +23,24 @@ USAGE, INTERRUPTED, OURS = 2, 130, 125
 def ended(session: Session, error: BaseException) -> int:
     """Say what went wrong; the process's exit code."""
     if isinstance(error, BrokenPipeError | NobodyReads):
-        return _nobody_reads()
+        return nobody_reads()
     try:
         return _said(session, error)
     except BrokenPipeError:
-        _nobody_reads()
+        nobody_reads()
         return _code(error)
 
 
 def report(session: Session, error: LauncherError) -> None:
     """One of ours: `error: …` and `hint: …`, or the JSON object."""
     _tell(session, error.code, error.message, error.hint)
+
+
+def nobody_reads() -> int:
+    """`launcher logs | head`: no complaint, and none at exit either when Python flushes."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    return 0
 
 
 def _said(session: Session, error: BaseException) -> int:
@@ -115,10 +122,3 @@ def _tell(session: Session, code: str, message: str, hint: str) -> None:
 def _write(text: str) -> None:
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
-
-
-def _nobody_reads() -> int:
-    """`launcher logs | head`: no complaint, and none at exit either when Python flushes."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from launcher.cli.ending import INTERRUPTED
+from launcher.cli.ending import INTERRUPTED, nobody_reads
 from launcher.cli.interrupt import Interrupts
 from launcher.errors import LauncherError, RunNotFound
 from launcher.events import Event, Result
@@ -30,6 +30,8 @@ def follow(session: Session, events: Iterator[Event], run_id: str = "", raw: boo
         except (KeyboardInterrupt, BrokenPipeError) as error:
             _close(events)
             screen.pause()
+            if isinstance(error, BrokenPipeError):
+                nobody_reads()
             code = detached(session, run_id)
             if isinstance(error, KeyboardInterrupt) and session.at_terminal() and run_id:
                 _perhaps_cancel(session, run_id, interrupts)

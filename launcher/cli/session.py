@@ -26,23 +26,26 @@ class Session:
         self.json = json
         self.verbose = False
         self.yes = False
+        self._config: Config | None = None
         self._context: Context | None = None
         self._screen: Shows | None = None
 
     @property
     def config(self) -> Config:
-        return self.context.config
+        if self._config is None:
+            from launcher.config import Config
+
+            self._config = Config()
+        return self._config
 
     @property
     def context(self) -> Context:
         if self._context is None:
             from launcher.cli.ask import asker
-            from launcher.config import Config
             from launcher.ledger import Ledger
             from launcher.runner.context import Context
 
-            config = Config()
-            self._context = Context(config, Ledger(config.home), asker(self))
+            self._context = Context(self.config, Ledger(self.config.home), asker(self))
         return self._context
 
     def run(self, text: str) -> Run:
@@ -68,7 +71,9 @@ class Session:
         """An answer that is JSON for people too."""
         import json
 
-        self.tell(value, lambda: json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        self.tell(
+            value, lambda: json.dumps({"schema": 1, **value}, ensure_ascii=False, indent=2, default=str)
+        )
 
     def say(self, text: str) -> None:
         """One line of chatter, on stderr."""

@@ -57,6 +57,7 @@ def _killed(ctx: Context, events: Iterator[Event]) -> Generator[Event, None, Res
         if isinstance(event, Result):
             if event.state == "succeeded":
                 raise LauncherError("the job was over before it could be killed", "try again")
+            yield Notice(f"{event.run_id} is {event.state}: {event.reason}")
             return event
         yield event
         if isinstance(event, ArtifactHome) and event.name == KILL_AFTER:

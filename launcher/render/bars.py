@@ -10,9 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TaskID, Text
 from rich.progress import Progress as Live
 
 from launcher.events import Progress
-from launcher.render.safe import one_line
+from launcher.render.screen import words
 from launcher.render.sink import Sink
-from launcher.render.table import elapsed, size
+from launcher.render.table import brief, elapsed
 
 TOLD_OTHERWISE = {"pull"}  # each file that comes home has a line of its own
 
@@ -52,9 +52,7 @@ class Bars:
         self.pause()
         if event.phase in TOLD_OTHERWISE:
             return
-        total = event.total_bytes or event.done_bytes
-        words = [one_line(event.detail), size(total) if total else "", elapsed(took_s)]
-        self._sink.line(f"✓ {event.phase}  " + "  ".join(word for word in words if word))
+        self._sink.line(f"✓ {event.phase}  " + "  ".join([*words(event), elapsed(took_s)]))
 
     def _move(self, event: Progress) -> None:
         if self._live is None or self._phase != event.phase:
@@ -66,12 +64,12 @@ class Bars:
                 completed=event.done_bytes,
                 total=event.total_bytes,
                 description=event.phase,
-                detail=one_line(event.detail)[:60],
+                detail=brief(event.detail),
             )
 
     def _begin(self, event: Progress) -> Live:
         self._sink.fresh()
-        sized = [BarColumn(bar_width=24), DownloadColumn()] if event.total_bytes else []
+        sized = [BarColumn(bar_width=24), DownloadColumn()] if (event.total_bytes or 0) > 1 else []
         live = Live(
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
@@ -83,7 +81,7 @@ class Bars:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = live.add_task(event.phase, total=event.total_bytes, detail=one_line(event.detail)[:60])
+        self._task = live.add_task(event.phase, total=event.total_bytes, detail=brief(event.detail))
         live.tasks[0].start_time = self._began[event.phase]
         live.start()
         return live

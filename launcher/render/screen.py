@@ -9,7 +9,7 @@ from launcher.events import ArtifactHome, Event, LogLines, Notice, Progress, Res
 from launcher.render import loglines
 from launcher.render.safe import one_line
 from launcher.render.sink import Sink
-from launcher.render.table import elapsed, size
+from launcher.render.table import brief, elapsed, size
 
 if TYPE_CHECKING:
     from launcher.render.bars import Bars
@@ -83,7 +83,9 @@ class Screen:
     def _state(self, event: StateChanged) -> None:
         if event.state in ("running", "recovering"):
             why = f" ({event.reason})" if event.reason else ""
-            self.say(f"{event.run_id} is {event.state}{why} after {elapsed(time.monotonic() - self._began)}")
+            took = f" after {elapsed(time.monotonic() - self._began)}" if self._began else ""
+            self._began = 0.0  # of the first start only: a relay's later ones come hours after
+            self.say(f"{event.run_id} is {event.state}{why}{took}")
 
     def _result(self, event: Result) -> None:
         if event.run_id and event.state in ENDS:
@@ -109,6 +111,12 @@ def ending(event: Result) -> str:
 
 def phase_line(event: Progress) -> str:
     """`upload: bundle, 2.1 MB`"""
-    total = size(event.total_bytes) if event.total_bytes else ""
-    detail = ", ".join(text for text in (event.detail, total) if text)
+    detail = ", ".join(words(event))
     return f"{event.phase}: {detail}" if detail else event.phase
+
+
+def words(event: Progress) -> list[str]:
+    """What is done, and how much of it there is (a total of 1 only says that it is finished)."""
+    total_bytes = event.total_bytes or 0
+    total = size(total_bytes) if total_bytes > 1 else ""
+    return [text for text in (brief(event.detail), total) if text]

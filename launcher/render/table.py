@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from launcher.render.safe import one_line
@@ -45,3 +46,9 @@ def elapsed(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def brief(value: object, longest: int = 60) -> str:
+    """On one line and not long; of a SHA-256 its beginning tells enough."""
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", one_line("-" if value is None else value))
+    return text if len(text) <= longest else text[: longest - 1] + "…"

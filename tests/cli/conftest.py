@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,41 @@ class Laptop:
 @pytest.fixture
 def launcher(tmp_path: Path) -> Laptop:
     return Laptop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """A laptop that is its own machine, without Docker; one for all tests, since its environment takes seconds."""
+    laptop = Laptop(tmp_path_factory.mktemp("laptop"))
+    assert laptop("target", "add", "local", "local", "--docker", "never").code == 0
+    yield laptop
+    laptop("release", "--all", "--force")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's folder on a laptop."""
+
+    laptop: Laptop
+    folder: Path
+
+    def run(self, *words: str, **environ: str) -> Done:
+        return self.laptop("run", str(self.folder), *words, **environ)
+
+
+@pytest.fixture
+def job(machine: Laptop, tmp_path: Path) -> Callable[..., Job]:
+    """Makes a job of a piece of Python."""
+
+    def make(script: str, **spec: object) -> Job:
+        folder = tmp_path / "job"
+        folder.mkdir()
+        (folder / "job.py").write_text(script)
+        value = {"name": "test", "run": "python job.py", "retry": {"max": 0}, **spec}
+        (folder / "job.yaml").write_text(json.dumps(value))
+        return Job(machine, folder)
+
+    return make
 
 
 Script = Callable[[str], Done]

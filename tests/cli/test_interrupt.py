@@ -1,0 +1,178 @@
+"""Ctrl-C detaches and never kills; a second one asks; without a terminal SIGTERM detaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.conftest import Job, Laptop
+
+MakeJob = Callable[..., Job]
+TICKS = """
+import sys, time
+for i in range(600):
+    print("tick", i, flush=True)
+    time.sleep(0.1)
+"""
+
+
+class Terminal:
+    """A program at a terminal: type at it, wait for what it says."""
+
+    def __init__(self, words: list[str], laptop: Laptop) -> None:
+        pid, self._fd = pty.fork()
+        if pid == 0:
+            os.chdir(laptop.folder)
+            os.execve(words[0], words, {**laptop.environ, "TERM": "xterm"})
+        self._pid, self.said = pid, ""
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def until(self, text: str, timeout_s: float = 60) -> None:
+        end = time.monotonic() + timeout_s
+        while text not in self.said:
+            assert time.monotonic() < end, self.said
+            assert self._read(1.0) or text in self.said, self.said
+
+    def end(self, timeout_s: float = 60) -> int:
+        end = time.monotonic() + timeout_s
+        while self._read(1.0):
+            assert time.monotonic() < end, self.said
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self, wait_s: float) -> bool:
+        """False at the end."""
+        if not select.select([self._fd], [], [], wait_s)[0]:
+            return True
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:
+            return False
+        self.said += data.decode(errors="replace")
+        return bool(data)
+
+
+def at_terminal(laptop: Laptop, *words: str) -> Terminal:
+    return Terminal([sys.executable, "-m", "launcher", *words], laptop)
+
+
+@contextmanager
+def ended(laptop: Laptop, name: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        laptop("release", name, "--force")
+
+
+def test_the_first_ctrl_c_detaches_and_the_job_goes_on(job: MakeJob) -> None:
+    made = job(TICKS)
+    with ended(made.laptop, "first"):
+        terminal = at_terminal(made.laptop, "run", str(made.folder), "--name", "first")
+        terminal.until("tick 3")
+        terminal.type("\x03")
+        terminal.until("detached")
+        assert terminal.end() == 130
+        status = made.laptop("status", "first", "--json").json
+        assert status["state"] == "running"
+        assert f"launcher attach {status['id']}" in terminal.said
+        assert f"launcher cancel {status['id']}" in terminal.said
+
+
+def test_a_second_ctrl_c_asks_whether_to_cancel(job: MakeJob) -> None:
+    made = job(TICKS)
+    with ended(made.laptop, "second"):
+        terminal = at_terminal(made.laptop, "run", str(made.folder), "--name", "second")
+        terminal.until("tick 3")
+        terminal.type("\x03")
+        terminal.until("detached")
+        terminal.type("\x03")
+        terminal.until("cancel second-")
+        assert made.laptop("status", "second", "--json").json["state"] == "running"
+        terminal.type("y\n")
+        assert terminal.end() == 130
+        assert made.laptop("wait", "second").code == 143
+        assert made.laptop("status", "second", "--json").json["state"] == "cancelled"
+
+
+def test_no_to_the_question_lets_the_job_go_on(job: MakeJob) -> None:
+    made = job(TICKS)
+    with ended(made.laptop, "third"):
+        terminal = at_terminal(made.laptop, "run", str(made.folder), "--name", "third")
+        terminal.until("tick 3")
+        terminal.type("\x03")
+        time.sleep(0.3)
+        terminal.type("\x03")
+        terminal.until("[y/N]")
+        terminal.type("n\n")
+        assert terminal.end() == 130
+        assert made.laptop("status", "third", "--json").json["state"] == "running"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_without_a_terminal_a_signal_detaches(job: MakeJob, number: signal.Signals) -> None:
+    made = job(TICKS)
+    with ended(made.laptop, "signalled"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher", "--json", "run", str(made.folder), "--name", "signalled"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=made.laptop.environ,
+            cwd=made.laptop.folder,
+        )
+        assert process.stdout is not None
+        out = b""
+        while b"tick 3" not in out:
+            line = process.stdout.readline()
+            assert line, process.communicate()
+            out += line
+        process.send_signal(number)
+        rest, err = process.communicate(timeout=30)
+        result = json.loads(rest.splitlines()[-1])
+        assert process.returncode == 130
+        assert (result["type"], result["exit_code"], result["reason"]) == ("result", 130, "detached")
+        assert b"launcher attach signalled-" in err
+        assert made.laptop("status", "signalled", "--json").json["state"] == "running"
+
+
+def test_a_reader_that_leaves_detaches(job: MakeJob) -> None:
+    made = job(TICKS)
+    with ended(made.laptop, "unread"):
+        line = f"{sys.executable} -m launcher run {made.folder} --name unread | head -n 1"
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {line}"],
+            env=made.laptop.environ,
+            cwd=made.laptop.folder,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (130, "tick 0\n")
+        assert "Traceback" not in done.stderr
+        assert made.laptop("status", "unread", "--json").json["state"] == "running"
+
+
+def test_following_can_be_taken_up_where_it_was_left(job: MakeJob) -> None:
+    made = job(TICKS.replace("600", "25"))
+    terminal = at_terminal(made.laptop, "run", str(made.folder), "--name", "taken-up")
+    terminal.until("tick 3")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    rest = made.laptop("attach", "taken-up")
+    assert rest.code == 0
+    assert rest.out.endswith("tick 24\n")
+    whole = made.laptop("logs", "taken-up").out
+    assert whole == "".join(f"tick {i}\n" for i in range(25))
