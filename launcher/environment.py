@@ -21,6 +21,7 @@ from launcher.agent import records
 from launcher.errors import SpecError
 from launcher.job.spec import Environment
 from launcher.lock import Interpreter, Lock, Pin
+from launcher.tools import Tool
 
 VERSION = 1  # part of every key: a change of how environments are built makes new ones
 HEAVY = re.compile(  # wheels over 50 MB, beside those whose size the lock knows
@@ -30,6 +31,8 @@ HEAVY = re.compile(  # wheels over 50 MB, beside those whose size the lock knows
 IMAGES = "launcher/env"
 IMAGE_ROOT = "/opt/launcher"
 IMAGE_ENV = f"{IMAGE_ROOT}/env"
+UV_IMAGES = "launcher/uv"
+UV_DOCKERFILE = b"FROM scratch\nCOPY uv /uv\n"
 HEAVY_FILE, REST_FILE = "heavy.txt", "rest.txt"
 END = "END_OF_LAUNCHER_FILE"
 
@@ -114,8 +117,11 @@ def env_path(plan: EnvironmentPlan, root: str) -> str:
     return f"{root}/envs/{plan.key}"
 
 
-def dockerfile(plan: EnvironmentPlan, base: str, apt: Sequence[str] = ()) -> str:
-    """For the classic builder; layers from lasting to quick: interpreter, heavy wheels, apt, rest."""
+def dockerfile(plan: EnvironmentPlan, base: str, uv: str, apt: Sequence[str] = ()) -> str:
+    """For the classic builder; layers from lasting to quick: interpreter, heavy wheels, apt, rest.
+
+    `uv` is the image that uv is taken from (UV_DOCKERFILE): it travels once and not with every build.
+    """
     variables = {"UV": f"{IMAGE_ROOT}/uv", "PYTHONS": f"{IMAGE_ROOT}/python", "WORK": IMAGE_ROOT}
     start = _assignments(variables | {"VENV": IMAGE_ENV, "PYTHON": plan.python or ""}, " ")
     run = f"RUN set -eu; {start}; . {IMAGE_ROOT}/environment.sh; "
@@ -123,7 +129,8 @@ def dockerfile(plan: EnvironmentPlan, base: str, apt: Sequence[str] = ()) -> str
     lines = [
         f"FROM {base}",
         "USER root",
-        f"COPY uv environment.sh {IMAGE_ROOT}/",
+        f"COPY --from={uv} /uv {IMAGE_ROOT}/",
+        f"COPY environment.sh {IMAGE_ROOT}/",
         *_copy(plan, "python.json", "python.sha256"),
         f"{run}build_interpreter",
         *_copy(plan, HEAVY_FILE),
@@ -137,15 +144,20 @@ def dockerfile(plan: EnvironmentPlan, base: str, apt: Sequence[str] = ()) -> str
     return "\n".join(lines) + "\n"
 
 
-def context_files(plan: EnvironmentPlan, base: str, apt: Sequence[str] = ()) -> dict[str, bytes]:
-    """The Docker build context, but for the binary `uv`, which stands beside these with mode 0755."""
-    texts = {"Dockerfile": dockerfile(plan, base, apt), "environment.sh": shell_functions(), **plan.files}
+def context_files(plan: EnvironmentPlan, base: str, uv: str, apt: Sequence[str] = ()) -> dict[str, bytes]:
+    """The Docker build context: a few kilobytes of text."""
+    texts = {"Dockerfile": dockerfile(plan, base, uv, apt), "environment.sh": shell_functions(), **plan.files}
     return {name: text.encode() for name, text in sorted(texts.items())}
 
 
 def image_tag(plan: EnvironmentPlan, base_digest: str, apt: Sequence[str] = ()) -> str:
     """Names the image by what is in it: the base by its digest, the packages by theirs."""
     return f"{IMAGES}:" + _key([plan.key, base_digest, list(apt)])
+
+
+def uv_tag(uv: Tool) -> str:
+    """The image that holds this uv and nothing else."""
+    return f"{UV_IMAGES}:{uv.version}-{uv.sha256[:12]}"
 
 
 def shell_functions() -> str:

@@ -46,8 +46,8 @@ def test_a_small_package_leaves_the_heavy_layer_as_it_is() -> None:
     assert before.heavy_key == after.heavy_key
     assert before.files["heavy.txt"] == after.files["heavy.txt"]
     assert before.key != after.key
-    above = dockerfile(before, "base").split("COPY rest.txt")[0]
-    assert above == dockerfile(after, "base").split("COPY rest.txt")[0]
+    above = dockerfile(before, "base", "uv:1").split("COPY rest.txt")[0]
+    assert above == dockerfile(after, "base", "uv:1").split("COPY rest.txt")[0]
 
 
 def test_heavy_is_what_is_known_to_be_and_what_the_lock_has_measured() -> None:
@@ -94,7 +94,7 @@ def test_other_indexes_and_torch_builds_reach_uv() -> None:
     expected = ["--extra-index-url https://example.org/simple", "--find-links https://example.org/wheels"]
     assert made.files["heavy.txt"].splitlines()[:2] == expected
     assert "export UV_TORCH_BACKEND=cu128" in venv_script(made, VenvPaths("/r", "/uv"))
-    assert "export UV_TORCH_BACKEND=cu128" in dockerfile(made, "base")
+    assert "export UV_TORCH_BACKEND=cu128" in dockerfile(made, "base", "uv:1")
 
 
 def test_the_image_is_named_by_what_is_in_it() -> None:
@@ -116,10 +116,11 @@ def test_the_dockerfile_goes_from_lasting_layers_to_quick_ones() -> None:
         "torch==2.9.0", "six==1.17.0", more=f"# interpreter: linux {ARCH} https://x/p.tar.gz sha256:{B}\n"
     )
     made = plan(ENVIRONMENT, lock, ARCH)
-    text = dockerfile(made, "debian:12", ("git", "libgl1"))
+    text = dockerfile(made, "debian:12", "uv:1", ("git", "libgl1"))
     marks = [
         "FROM debian:12",
-        "COPY uv environment.sh",
+        "COPY --from=uv:1 /uv",
+        "COPY environment.sh",
         "COPY python.json",
         "build_interpreter",
         "COPY heavy.txt",
@@ -134,7 +135,7 @@ def test_the_dockerfile_goes_from_lasting_layers_to_quick_ones() -> None:
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
     assert "git libgl1" in text
-    files = context_files(made, "debian:12")
+    files = context_files(made, "debian:12", "uv:1")
     assert sorted(files) == [
         "Dockerfile",
         "environment.sh",

@@ -9,7 +9,7 @@ import os
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from launcher.agent.fingerprint import packages
 from launcher.environment import (
+    UV_DOCKERFILE,
     EnvironmentPlan,
     VenvPaths,
     context_files,
@@ -71,14 +72,19 @@ class Built:
 
     def build(self, made: EnvironmentPlan, base: str) -> tuple[str, str]:
         """(tag, what the builder said)."""
+        if not self.tags:
+            uv = uv_binary("linux", ARCH).path.read_bytes()
+            self._build("uv", {"Dockerfile": UV_DOCKERFILE, "uv": uv})
+        return self._build("env", context_files(made, base, self.tags[0]))
+
+    def _build(self, name: str, files: Mapping[str, bytes]) -> tuple[str, str]:
         context = io.BytesIO()
         with tarfile.open(fileobj=context, mode="w") as archive:
-            files = {**context_files(made, base), "uv": uv_binary("linux", ARCH).path.read_bytes()}
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size, member.mode = len(content), 0o755 if name == "uv" else 0o644
+            for path, content in files.items():
+                member = tarfile.TarInfo(path)
+                member.size, member.mode = len(content), 0o755 if path == "uv" else 0o644
                 archive.addfile(member, io.BytesIO(content))
-        self.tags.append(f"launcher-test/env:{uuid.uuid4().hex[:8]}")
+        self.tags.append(f"launcher-test/{name}:{uuid.uuid4().hex[:8]}")
         done = subprocess.run(
             ["docker", "build", "--tag", self.tags[-1], "-"],
             input=context.getvalue(),

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain, islice
+from typing import IO, Any
 
 from docker.errors import APIError, ImageNotFound
 
 from launcher.engine.connection import Engine, stream
-from launcher.engine.context import Context, chunks, packed, size_of
+from launcher.engine.context import Context, packed, size_of
+from launcher.engine.sending import Upload, sending
 from launcher.errors import RemoteError
 from launcher.events import Progress
 
@@ -43,6 +45,7 @@ class Recipe:
     bases: tuple[str, ...] = ()
     arch: str = "x86_64"
     dockerfile: str = "Dockerfile"  # path in the context
+    sends: str = "send the build context"  # what people are told while it travels
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,11 +63,8 @@ def build(engine: Engine, recipe: Recipe) -> Generator[Progress, None, Built]:
     for base in recipe.bases:
         digests.append((yield from have(engine, base, recipe.arch)))
     with packed(recipe.context) as archive:
-        size = size_of(archive)
-        yield Progress(PHASE, "send the build context", 0, size)
-        headers = {"Content-Type": "application/x-tar"}  # it sees by itself whether that is compressed
-        request = {"params": _parameters(recipe), "headers": headers, "data": chunks(archive)}
-        image = yield from _follow(stream(engine, "/build", **request))
+        answers = yield from _sent(engine, recipe, archive)
+        image = yield from _follow(answers)
     return image or str(engine.inspect_image(recipe.tag)["Id"]), digests[-1] if digests else ""
 
 
@@ -105,6 +105,21 @@ def bases_of(dockerfile: str) -> tuple[str, ...]:
         if len(words) == 4 and words[2].upper() == "AS":
             stages.add(words[3])
     return tuple(dict.fromkeys(images))
+
+
+def _sent(
+    engine: Engine, recipe: Recipe, archive: IO[bytes]
+) -> Generator[Progress, None, Iterator[Mapping[str, Any]]]:
+    """Sends the context; returns the builder's answers, of which the first has come."""
+    upload, size = Upload(archive), size_of(archive)
+    headers = {"Content-Type": "application/x-tar"}  # it sees by itself whether that is compressed
+    request = {"params": _parameters(recipe), "headers": headers, "data": upload.chunks()}
+    answers = stream(engine, "/build", **request)
+    yield Progress(PHASE, recipe.sends, 0, size)
+    first = yield from sending(
+        upload, lambda: list(islice(answers, 1)), lambda at: Progress(PHASE, recipe.sends, at, size)
+    )
+    return chain(first, answers)
 
 
 def _parameters(recipe: Recipe) -> dict[str, str]:

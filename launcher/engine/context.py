@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, cast
 
 IN_MEMORY_BYTES = 8 << 20
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,6 @@ def packed(context: Context) -> Iterator[IO[bytes]]:
             _write(context, out)
         out.seek(0)
         yield out
-
-
-def chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """What is left of a file, piece by piece."""
-    while piece := file.read(CHUNK_BYTES):
-        yield piece
 
 
 def _write(context: Context, out: IO[bytes]) -> None:

@@ -6,22 +6,21 @@ For servers that cannot pull or build. A cut leaves what arrived; the next try g
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from launcher.engine.connection import Engine, download
 from launcher.engine.layers import Export, Part, exported, kept, known_prefix
+from launcher.engine.sending import Upload, sending
 from launcher.errors import IntegrityError, RemoteError
 from launcher.events import Progress
 
 PHASE = "ship image"
 FOLDER = "ships"
-CHUNK_BYTES = 1 << 20
-REPORT_S = 0.25
 
 
 class There(Protocol):
@@ -103,54 +102,29 @@ def _upload(there: There, export: Export, parts: Sequence[Part]) -> Generator[Pr
     have = there.call("have", files=asked)["have"]
     total = sum(part.size_bytes for part in parts)
     done = sum(part.size_bytes for part, there_already in zip(parts, have, strict=True) if there_already)
-    yield Progress(PHASE, "send", done, total)
+    yield _sent(done, total)
     for part, there_already in zip(parts, have, strict=True):
         if there_already:
             continue
-        for sent in _put(there, export.path(part), part):
-            yield Progress(PHASE, "send", done + sent, total)
+        yield from _put(there, export.path(part), part, partial(_sent, done, total))
         done += part.size_bytes
     yield Progress(PHASE, "send", total, total, finished=True)
 
 
-def _put(there: There, source: Path, part: Part) -> Iterator[int]:
-    """Sends one file from where the other side's copy ends; yields how far it is."""
-    upload = _Upload(source, there.call("partial", sha256=part.sha256)["offset"])
+def _sent(before: int, total: int, at: int = 0) -> Progress:
+    return Progress(PHASE, "send", before + at, total)
+
+
+def _put(
+    there: There, source: Path, part: Part, shown: Callable[[int], Progress]
+) -> Generator[Progress, None, None]:
+    """Sends one file from where the other side's copy ends."""
+    offset = there.call("partial", sha256=part.sha256)["offset"]
     where = {"path": f"{FOLDER}/{part.sha256}", "sha256": part.sha256, "size": part.size_bytes}
-
-    def work() -> None:
-        try:
-            there.call("put", upload.chunks(), offset=upload.at, **where)
-        except BaseException as error:  # raised again where the caller is
-            upload.error = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(REPORT_S)
-            yield upload.at
-    finally:
-        upload.stopped = True
-    if upload.error:
-        raise upload.error
-
-
-class _Upload:
-    """A file being read by a sender's thread, and how far it is."""
-
-    def __init__(self, source: Path, offset: int) -> None:
-        self.at = offset
-        self.stopped = False
-        self.error: BaseException | None = None
-        self._source = source
-
-    def chunks(self) -> Iterator[bytes]:
-        with self._source.open("rb") as file:
-            file.seek(self.at)
-            while not self.stopped and (piece := file.read(CHUNK_BYTES)):
-                yield piece
-                self.at += len(piece)
+    with source.open("rb") as file:
+        file.seek(offset)
+        upload = Upload(file)
+        yield from sending(upload, lambda: there.call("put", upload.chunks(), offset=offset, **where), shown)
 
 
 def _inspect(there: There, tag: str, layers: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ class Host(Protocol):
     """A machine that we can reach."""
 
     name: str
+    far: bool  # over a network, where compressing pays
 
     def steward(self) -> Steward:
         """The server there; connects on first use, and again after it was lost."""

@@ -26,6 +26,8 @@ WORDS_BYTES = 2000
 class LocalHost:
     """`launcher.hosts.host.Host` for the machine that we are on."""
 
+    far = False
+
     def __init__(self, root: Path | None = None, name: str = "local") -> None:
         self.name = name
         self.root = root or Path.home() / ".launcher"

@@ -26,6 +26,8 @@ __all__ = ["SSHAddress", "SSHHost"]
 class SSHHost:
     """`launcher.hosts.host.Host` over SSH. Connects on first use, and again after Unreachable."""
 
+    far = True
+
     def __init__(self, address: SSHAddress, ask: Ask | None = None, name: str = "", root: str = "") -> None:
         self.address = address
         self.name = name or str(address)
