@@ -86,8 +86,9 @@ def test_a_container_that_was_created_but_not_started_is_started(steward, base_i
     assert output(steward, name) == b"late\n"
 
 
-def test_a_stranger_s_container_is_never_touched(steward, base_image, name):
-    body = config(base_image, "sleep", "30", labels={"their": "own"})
+@pytest.mark.parametrize("labels", [{}, {"their": "own"}, {**LABELS, "launcher.segment": "1"}])
+def test_a_stranger_s_container_is_never_touched(steward, base_image, name, labels):
+    body = config(base_image, "sleep", "30", labels=labels)
     steward.call("docker", method="POST", path=f"/containers/create?name={name}", body=body)
     with pytest.raises(RemoteError) as error:
         steward.call("launch_container", b"x\n", name=name, config=config(base_image, "cat"))

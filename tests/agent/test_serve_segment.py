@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from launcher.agent import records
+from launcher.agent.frames import WINDOW
 from launcher.errors import RemoteError
 from launcher.hosts.archive import agent_archive
 from tests.agent.segment import SegmentFolder
@@ -100,6 +101,21 @@ def test_files_and_folders_that_come_later_are_followed_too(steward, folder, loc
     threading.Thread(target=agent).start()
     got, _ = follow(steward, folder, {records.LOG: 0, "out/metrics.jsonl": 0, records.MANIFEST: 0})
     assert got == {"out/metrics.jsonl": b"m1\nm2\n", records.MANIFEST: b"first\n"}
+
+
+def test_what_was_written_while_a_slow_reader_held_us_up_is_sent_too(steward, folder, lock):
+    with open(folder / records.LOG, "wb") as log:
+        log.truncate(2 * WINDOW)
+    offsets = {records.MANIFEST: 0, records.LOG: 0}  # the manifest has been looked at when the log blocks
+    stream = steward.stream("follow", folder=str(folder), offsets=offsets, container=None)
+    next(stream)
+    time.sleep(0.5)
+    (folder / records.MANIFEST).write_bytes(b"published\n")
+    write_exit(folder)
+    lock.close()
+    got, end = collect(stream, "path")
+    assert got[records.MANIFEST] == b"published\n"
+    assert end["exit"] is True
 
 
 def test_an_agent_that_dies_without_a_record_ends_the_follow_at_once(steward, folder, lock):
