@@ -282,6 +282,19 @@ def test_a_big_file_comes_home_whole_and_quickly(sshd, reach):
     assert digest.hexdigest() == hashlib.sha256(block * 64).hexdigest()
 
 
+def test_a_server_that_changes_keys_all_the_time_loses_nothing(reach):
+    with SSHD("RekeyLimit 16M") as server:
+        data = os.urandom(1 << 20) * 64
+        (server.home / "big").write_bytes(data)
+        host = reach(server)
+        stream = host.steward().stream("read", ranges=[[str(server.home / "big"), 0, None]])
+        assert b"".join(piece for _, piece in stream) == data
+        channel, size = host.channel(["cat", str(server.home / "big")]), 0
+        while piece := channel.read(1 << 20):
+            size += len(piece)
+        assert size == len(data)
+
+
 def test_five_thousand_small_files_come_in_one_read(sshd, reach):
     folder = sshd.home / "many"
     folder.mkdir()
