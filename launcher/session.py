@@ -47,7 +47,7 @@ class Session:
 
     def follow(self) -> Iterator[Event]:
         """Until the segment ends: events as they happen. Closing the generator detaches; nothing is lost."""
-        inbox: queue.Queue[Any] = queue.Queue(maxsize=64)
+        inbox: queue.Queue[Any] = queue.Queue(maxsize=8)
         reader = threading.Thread(target=self._read_into, args=(inbox,), daemon=True)
         puller = _Puller(self, inbox)
         reader.start()

@@ -29,7 +29,7 @@ class Operation:
         self.root = server.root
         self._server = server
         self._changed = threading.Condition()
-        self._credit = frames.WINDOW
+        self._credit = min(int(args.pop("window", frames.WINDOW)), frames.WINDOW)
         self._inbox = collections.deque()
         self._inbox_cost = 0
         self._uploaded = not args.pop("more", False)

@@ -16,8 +16,9 @@ WAIT_S = 1.0
 class Request:
     """Filled by the reader's thread, emptied by the caller's; never more than a window in memory."""
 
-    def __init__(self, number: int, grant: Callable[[int, int], None]) -> None:
+    def __init__(self, number: int, grant: Callable[[int, int], None], window: int = WINDOW) -> None:
         self.number = number
+        self._window = window
         self._grant = grant
         self._changed = threading.Condition()
         self._frames: deque[tuple[Header, bytes]] = deque()
@@ -37,7 +38,7 @@ class Request:
                 self._end = header
             else:
                 self._unread += len(payload) + FRAME_COST
-                if self._unread > WINDOW:
+                if self._unread > self._window:
                     raise BadFrame("more bytes than were asked for")
                 self._frames.append((header, payload))
             self._changed.notify_all()
@@ -62,9 +63,9 @@ class Request:
             self._unread -= len(payload) + FRAME_COST
             self._taken += len(payload) + FRAME_COST
             taken = self._taken
-            if taken >= WINDOW // 4:
+            if taken >= self._window // 4:
                 self._taken = 0
-        if taken >= WINDOW // 4:
+        if taken >= self._window // 4:
             self._grant(self.number, taken)
         return header, payload
 

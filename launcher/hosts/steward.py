@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any, Protocol
 
-from launcher.agent.frames import FRAME_COST, MAX_PAYLOAD, BadFrame, Header, Reader, encode
+from launcher.agent.frames import FRAME_COST, MAX_PAYLOAD, WINDOW, BadFrame, Header, Reader, encode
 from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.request import Request
 
@@ -95,7 +95,7 @@ class Steward:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            request = Request(self._next, self._grant)
+            request = Request(self._next, self._grant, int(args.get("window", WINDOW)))
             self._requests[self._next] = request
             self._next += 1
         header = {"id": request.number, "op": op, **args}

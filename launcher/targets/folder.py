@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from launcher.hosts.steward import Steward
 
 
+FOLLOW_WINDOW_BYTES = 8 << 20  # unread at most: a follower that is slower than the job must not grow
+
+
 class MachineFolder:
     """`launcher.target.Folder` over a Steward; `path` is the segment's folder there."""
 
@@ -24,7 +27,11 @@ class MachineFolder:
 
     def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
         stream = self.steward.stream(
-            "follow", folder=self.path, offsets=dict(offsets), container=self._container
+            "follow",
+            folder=self.path,
+            offsets=dict(offsets),
+            container=self._container,
+            window=FOLLOW_WINDOW_BYTES,
         )
         for header, data in stream:
             path = header.get("path", "")
