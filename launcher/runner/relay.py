@@ -59,9 +59,10 @@ def start(
     ctx: Context, run: Run, target: Target, home: Home, detach: bool, resume_from: str | None = None
 ) -> Iterator[Event]:
     """Record a new run with its first segment, place it, follow it."""
-    ctx.ledger.create_run(run)
     handle = {"resume": resume_from, "target": target.name}
-    ctx.ledger.add_segment(Segment(run.id, 0, target.name, handle, created_at=records.utc()))
+    first = Segment(run.id, 0, target.name, handle, created_at=records.utc())
+    # both at once: a run that a crash left without a segment could be neither finished nor undone
+    ctx.ledger.create_run(dataclasses.replace(run, segments=(first,)))
     yield Notice(f"run {run.id} on {target.name} → {run.home}")
     with home.writer():
         yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
