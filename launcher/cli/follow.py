@@ -50,6 +50,8 @@ def work(session: Session, events: Iterable[Event], raw: bool = False) -> int:
     except KeyboardInterrupt:
         session.say("interrupted; the same command goes on from here")
         return INTERRUPTED
+    if result is None and session.json:  # a stream always ends with one
+        session.screen().show(Result("", "", 0))
     return result.exit_code if result else 0
 
 

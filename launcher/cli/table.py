@@ -30,7 +30,6 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "More": {
         "wait": ("watch", "Wait until runs have ended."),
         "events": ("watch", "Say what happened to a run, in order."),
-        "watch": ("watch", "Keep all runs' retries and checkpoints going."),
         "diff": ("watch", "Say what was the same in two runs and what was not."),
         "exec": ("touch", "Run a command beside a live job."),
         "ssh": ("touch", "Open a terminal beside a live job."),
@@ -66,7 +65,7 @@ OTHERS = {
     "doctor": "check",
 }
 
-NOT_YET = ("offers", "quota", "reap", "notebook", "tensorboard", "store")
+NOT_YET = ("offers", "quota", "reap", "notebook", "tensorboard", "store", "watch")
 
 
 def command_place(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""ps, status, logs, attach, pull, wait, events, watch, diff."""
+"""ps, status, logs, attach, pull, wait, events, diff."""
 
 from __future__ import annotations
 
@@ -97,7 +97,6 @@ def attach_command(session: Session, run: str) -> int:
 @click.option("--checkpoints", type=click.Choice(["last", "best", "all"]), help="Which of them.")
 @click.option("--watch", is_flag=True, help="Go on until the run has ended.")
 @click.option("--out", metavar="DIR", help="Make a verified copy there.")
-@click.option("--from-folder", metavar="DIR", help="Take what a hand-opened notebook wrote.")
 @with_session
 def pull_command(session: Session, run: str, **options: object) -> int:
     """Bring a run's outputs home: verified, and where an earlier pull stopped."""
@@ -105,16 +104,6 @@ def pull_command(session: Session, run: str, **options: object) -> int:
     from launcher.runner.results import pull
 
     return work(session, pull(session.context, session.run(run), **options))  # type: ignore[arg-type]
-
-
-@verb("watch", runs=True)
-@with_session
-def watch_command(session: Session) -> int:
-    """Keep all runs' retries and checkpoints going, until none lives."""
-    from launcher.cli.follow import work
-    from launcher.runner.relay import watch
-
-    return work(session, watch(session.context))
 
 
 @verb("diff", runs=True)

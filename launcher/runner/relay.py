@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from launcher.agent import records
 from launcher.errors import Refused, RunNotFound, Unreachable
-from launcher.events import Event, Notice, Result
+from launcher.events import Event, Notice, Result, StateChanged
 from launcher.job.spec import JobSpec
 from launcher.job.units import duration_s
 from launcher.run import Run, Segment, State, new_id
@@ -63,6 +63,7 @@ def start(
     first = Segment(run.id, 0, target.name, handle, created_at=records.utc())
     # both at once: a run that a crash left without a segment could be neither finished nor undone
     ctx.ledger.create_run(dataclasses.replace(run, segments=(first,)))
+    yield StateChanged(run.id, 0, State.PENDING.value)
     yield Notice(f"run {run.id} on {target.name} → {run.home}")
     with home.writer():
         yield from finish_submission(ctx, ctx.ledger.run(run.id), target)

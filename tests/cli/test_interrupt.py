@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,3 +177,49 @@ def test_following_can_be_taken_up_where_it_was_left(job: MakeJob) -> None:
     assert rest.out.endswith("tick 24\n")
     whole = made.laptop("logs", "taken-up").out
     assert whole == "".join(f"tick {i}\n" for i in range(25))
+
+
+def test_ctrl_c_before_the_start_leaves_a_run_that_can_be_finished(launcher: Laptop) -> None:
+    terminal = interrupted_early(launcher)
+    assert terminal.end() == 130
+    run_id = launcher("ps", "-q").out.strip()
+    assert f"interrupted before {run_id} had started" in terminal.said
+    assert f"launcher attach {run_id}" in terminal.said
+    assert f"launcher release {run_id}" in terminal.said
+    finished = launcher("attach", run_id)
+    assert (finished.code, finished.out) == (0, "hello\n")
+    launcher("release", run_id)
+
+
+def test_ctrl_c_before_the_start_leaves_a_run_that_can_be_undone(launcher: Laptop) -> None:
+    terminal = interrupted_early(launcher)
+    assert terminal.end() == 130
+    done = launcher("release", "last", "--json")
+    assert done.code == 0, done.err
+    status = launcher("status", "last", "--json").json
+    assert (status["state"], bool(status["released_at"])) == ("cancelled", True)
+    assert launcher("ps", "-q").out == ""
+
+
+def test_ctrl_c_before_there_is_a_run_says_that_nothing_was_started(launcher: Laptop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"ssh://127.0.0.1:{silent.getsockname()[1]}"
+        (launcher.folder / "job.py").write_text("print('hello')")
+        terminal = at_terminal(launcher, "run", "job.py", "--on", address)
+        connection, _ = silent.accept()
+        with connection:
+            time.sleep(0.5)
+            terminal.type("\x03")
+            terminal.until("nothing was started")
+        assert terminal.end() == 130
+    assert launcher("ps", "-aq").out == ""
+
+
+def interrupted_early(laptop: Laptop) -> Terminal:
+    """`run`, interrupted while the first environment is made."""
+    laptop("target", "add", "local", "local", "--docker", "never")
+    (laptop.folder / "job.py").write_text("print('hello')")
+    terminal = at_terminal(laptop, "run", "job.py")
+    terminal.until("upload uv")
+    terminal.type("\x03")
+    return terminal
