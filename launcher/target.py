@@ -70,6 +70,7 @@ class Step:
     resource: Resource | None = None
     released: Resource | None = None
     handed_over: bool = False
+    notice: str = ""  # a line that the user should see even without a terminal
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from launcher.events import Progress
 Built = tuple[str, str]  # (image id, digest of what it was built from)
 
 PHASE = "image"
+NOT_PULLED = "not-pulled"  # the code of that RemoteError
 TAIL_LINES = 12
 NOISE = (" --->", "Removing intermediate container")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # the classic builder paints what a step wrote to stderr
@@ -214,7 +215,9 @@ def _pull_progress(name: str, layers: dict[str, tuple[int, int]], answer: Mappin
 def _not_pulled(name: str, said: str) -> RemoteError:
     absent = re.search(r"not found|unknown|does not exist|denied", said, re.IGNORECASE)
     why = "its registry has no such image, or wants a login" if absent else said.strip()
-    return RemoteError(
+    error = RemoteError(
         f"the machine's Docker has no image {name} and cannot pull it: {why}",
         "check the name; `docker login` here if it is private; or bring an image made here: --image ship",
     )
+    error.code = NOT_PULLED
+    return error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from launcher.agent import records
 from launcher.errors import LauncherError, Refused
-from launcher.events import Event, Progress, StateChanged
+from launcher.events import Event, Notice, Progress, StateChanged
 from launcher.run import Run, Segment, State
 from launcher.runner.context import Context
 from launcher.target import Step, Submission, Target
@@ -40,6 +40,8 @@ def save(ctx: Context, run: Run, segment: Segment, step: Step) -> Iterator[Event
         yield StateChanged(run.id, number, State.RUNNING.value)
     elif not step.state.final and step.state is not segment.state:
         ledger.update_segment(run.id, number, state=step.state)
+    if step.notice:
+        yield Notice(step.notice, "warning")
     if step.phase:
         finished = step.total_bytes is not None and step.done_bytes >= step.total_bytes
         yield Progress(step.phase, step.detail, step.done_bytes, step.total_bytes, finished)

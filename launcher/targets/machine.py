@@ -168,6 +168,14 @@ class MachineTarget:
         """A connection to the engine there."""
         return self.host.dial(self.probe()["docker"]["socket"])
 
+    def may_go_plain(self, submission: Submission) -> bool:
+        """Whether a base that cannot be pulled is no obstacle: `docker: auto`, and nothing needs the image."""
+        return (
+            self._docker == "auto"
+            and submission.image != "ship"
+            and not submission.spec.environment.needs_docker
+        )
+
     def address_of(self, segment: Segment) -> str:
         """Where the job's ports are, seen from the machine."""
         container = self._container(segment)

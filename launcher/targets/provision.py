@@ -24,7 +24,13 @@ def provision(target: MachineTarget, submission: Submission, form: str) -> Gener
     if form == "docker":
         from launcher.targets.image import provision_image
 
-        return (yield from provision_image(target, submission))
+        try:
+            return (yield from provision_image(target, submission))
+        except RemoteError as e:
+            if e.code != "not-pulled" or not target.may_go_plain(submission):
+                raise
+            notice = f"{e.message}; going on without Docker, in a private environment from the same lock"
+            yield Step(State.BUILDING, "environment", handle={"form": "plain"}, notice=notice)
     return (yield from _venv(target, submission))
 
 
