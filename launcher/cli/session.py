@@ -107,7 +107,7 @@ class Session:
         else:
             from launcher.render.screen import Screen
 
-            self._screen = Screen(out, err, raw)
+            self._screen = Screen(out, err, raw, moving=self.config.variable("TERM") != "dumb")
         return self._screen
 
     def pause(self) -> None:

@@ -24,10 +24,11 @@ class Shows(Protocol):
 
 
 class Screen:
-    """Job output to `out`, all chatter to `err`; `raw` passes the job's bytes as they are."""
+    """Job output to `out`, all chatter to `err`; `raw` passes the job's bytes as they are; `moving`: bars may move."""
 
-    def __init__(self, out: Sink, err: Sink, raw: bool = False) -> None:
+    def __init__(self, out: Sink, err: Sink, raw: bool = False, moving: bool = True) -> None:
         self._out, self._err, self._raw = out, err, raw
+        self._moves = moving and err.terminal
         self._bars: Bars | None = None
         self._phases: set[str] = set()
         self._began = time.monotonic()
@@ -65,7 +66,7 @@ class Screen:
         self._err.reset()
 
     def _progress(self, event: Progress) -> None:
-        if self._err.terminal:
+        if self._moves:
             self._moving().show(event)
         elif event.phase not in self._phases and event.phase != "pull":
             self._phases.add(event.phase)

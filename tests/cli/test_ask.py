@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Done, Laptop, Script
-from tests.cli.test_interrupt import Terminal
+from tests.cli.terminal import Terminal
 
 ASKS = """
 import sys
