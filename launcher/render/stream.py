@@ -21,7 +21,7 @@ class JsonStream:
 
     def __init__(self, out: Sink, err: Sink) -> None:
         self._out, self._err = out, err
-        self._shown: dict[str, float] = {}
+        self._shown: dict[str, tuple[str, float]] = {}  # phase -> (detail, when)
 
     def show(self, event: Event) -> None:
         if isinstance(event, LogLines):
@@ -37,13 +37,15 @@ class JsonStream:
     close = pause
 
     def _too_soon(self, event: Progress) -> bool:
+        """Numbers alone; a new detail is the only word of what takes so long now."""
         now = time.monotonic()
         if event.finished:
             self._shown.pop(event.phase, None)
             return False
-        if now - self._shown.get(event.phase, float("-inf")) < PROGRESS_EVERY_S:
+        detail, shown = self._shown.get(event.phase, ("", float("-inf")))
+        if detail == event.detail and now - shown < PROGRESS_EVERY_S:
             return True
-        self._shown[event.phase] = now
+        self._shown[event.phase] = event.detail, now
         return False
 
 

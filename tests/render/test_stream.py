@@ -59,3 +59,10 @@ def test_progress_comes_at_most_a_few_times_a_second_and_its_end_always() -> Non
     objects, _ = streamed(*steps, Progress("upload", "", 1000, 1000, finished=True))
     assert len(objects) < 10
     assert objects[-1]["finished"] is True
+
+
+def test_every_new_detail_is_told_however_soon_it_comes() -> None:
+    objects, _ = streamed(
+        Progress("image", "step 1"), Progress("image", "step 2"), Progress("image", "step 2")
+    )
+    assert [o["detail"] for o in objects] == ["step 1", "step 2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,28 @@ def own_images(docker_socket: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def fresh_base(base_image: str, own_images: None) -> Iterator[str]:
+    """The base image with an id of its own: nothing was ever built on it. Only this machine's engine has it."""
+    name = f"launcher-test/fresh:{uuid.uuid4().hex[:8]}"
+    text = f"FROM {base_image}\nLABEL fresh={name}\n"
+    output(["docker", "build", "--quiet", "--tag", name, "-"], data=text.encode())
+    yield name
+    output(["docker", "rmi", "--force", name])
+
+
+@pytest.fixture(scope="session")
 def served_python(docker_socket: str) -> Iterator[Served]:
     """A CPython for locks, at an address that containers reach too, those of a nested engine among them."""
     bridge = json.loads(output(["ip", "-json", "-4", "addr", "show", "docker0"]))[0]
     with interpreter.serving(bridge["addr_info"][0]["local"]) as served:
         yield served
+
+
+@pytest.fixture
+def locking_laptop(laptop: Laptop, served_python: Served) -> Laptop:
+    """A laptop whose locks name the served interpreter."""
+    laptop.env["UV_PYTHON_DOWNLOADS_JSON_URL"] = str(served_python.table)
+    return laptop
 
 
 def add_target(laptop: Laptop, server: GPUServer, *, docker: str, name: str = "gpu1") -> None:
