@@ -105,9 +105,10 @@ class Session:
 
             self._screen = JsonStream(out, err)
         else:
-            from launcher.render.screen import Screen
+            from launcher.render.screen import Manner, Screen
 
-            self._screen = Screen(out, err, raw, moving=self.config.variable("TERM") != "dumb")
+            moving = self.config.variable("TERM") != "dumb"
+            self._screen = Screen(out, err, Manner(raw, self.verbose, moving))
         return self._screen
 
     def pause(self) -> None:

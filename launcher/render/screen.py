@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.events import ArtifactHome, Event, LogLines, Notice, Progress, Result, StateChanged
@@ -23,12 +24,24 @@ class Shows(Protocol):
     def close(self) -> None: ...
 
 
-class Screen:
-    """Job output to `out`, all chatter to `err`; `raw` passes the job's bytes as they are; `moving`: bars may move."""
+@dataclass(frozen=True)
+class Manner:
+    """How to speak. `raw`: the job's bytes as they are; `verbose`: each step of a phase, such as those of an
+    image's build, is a line that stays; `moving`: bars may move."""
 
-    def __init__(self, out: Sink, err: Sink, raw: bool = False, moving: bool = True) -> None:
-        self._out, self._err, self._raw = out, err, raw
-        self._moves = moving and err.terminal
+    raw: bool = False
+    verbose: bool = False
+    moving: bool = True
+
+
+class Screen:
+    """Job output to `out`, all chatter to `err`."""
+
+    def __init__(self, out: Sink, err: Sink, manner: Manner = Manner()) -> None:  # noqa: B008 (frozen)
+        self._out, self._err = out, err
+        self._raw, self._verbose = manner.raw, manner.verbose
+        self._moves = manner.moving and err.terminal
+        self._said = ("", "")
         self._bars: Bars | None = None
         self._phases: set[str] = set()
         self._began = time.monotonic()
@@ -66,7 +79,12 @@ class Screen:
         self._err.reset()
 
     def _progress(self, event: Progress) -> None:
-        if self._moves:
+        said = event.phase, event.detail
+        if self._verbose and event.detail and said != self._said and not event.finished:
+            self._said = said
+            self._phases.add(event.phase)
+            self.say(phase_line(event))
+        elif self._moves:
             self._moving().show(event)
         elif event.phase not in self._phases and event.phase != "pull":
             self._phases.add(event.phase)

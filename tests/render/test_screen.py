@@ -20,9 +20,9 @@ UPLOAD = [Progress("upload", "bundle", done, 2_100_000) for done in range(0, 2_1
 RUN = "flowers-abcd2345"
 
 
-def seen(*events: Event) -> str:
+def seen(*events: Event, verbose: bool = False) -> str:
     err = io.BytesIO()
-    screen = Screen(Sink(io.BytesIO()), Sink(err))
+    screen = Screen(Sink(io.BytesIO()), Sink(err), verbose=verbose)
     for event in events:
         screen.show(event)
     screen.close()
@@ -33,6 +33,12 @@ def test_a_phase_is_one_plain_line_in_a_file() -> None:
     assert (
         seen(*UPLOAD, Progress("upload", "bundle", 2_100_000, 2_100_000, True)) == "upload: bundle, 2.1 MB\n"
     )
+
+
+def test_verbose_says_each_step_of_a_phase_once() -> None:
+    steps = [Progress("image", "step 1/2"), Progress("image", "step 2/2"), Progress("image", "step 2/2")]
+    assert seen(*steps) == "image: step 1/2\n"
+    assert seen(*steps, verbose=True) == "image: step 1/2\nimage: step 2/2\n"
 
 
 def test_an_end_is_one_line() -> None:
