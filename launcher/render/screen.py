@@ -37,7 +37,7 @@ class Manner:
 class Screen:
     """Job output to `out`, all chatter to `err`."""
 
-    def __init__(self, out: Sink, err: Sink, manner: Manner = Manner()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, out: Sink, err: Sink, manner: Manner = Manner()) -> None:
         self._out, self._err = out, err
         self._raw, self._verbose = manner.raw, manner.verbose
         self._moves = manner.moving and err.terminal

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyte
 
 from launcher.events import ArtifactHome, Event, Notice, Progress, Result, StateChanged
-from launcher.render.screen import Screen
+from launcher.render.screen import Manner, Screen
 from launcher.render.sink import Sink
 
 UPLOAD = [Progress("upload", "bundle", done, 2_100_000) for done in range(0, 2_100_000, 100_000)]
@@ -22,7 +22,7 @@ RUN = "flowers-abcd2345"
 
 def seen(*events: Event, verbose: bool = False) -> str:
     err = io.BytesIO()
-    screen = Screen(Sink(io.BytesIO()), Sink(err), verbose=verbose)
+    screen = Screen(Sink(io.BytesIO()), Sink(err), Manner(verbose=verbose))
     for event in events:
         screen.show(event)
     screen.close()
