@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 
 from launcher.agent.operation import Failure
 from launcher.agent.records import sync_folder
@@ -12,6 +13,7 @@ from launcher.agent.steward_files import below
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BLOCK = 1 << 20
+PATIENCE_S = 90.0  # for another upload of the same content; one whose client is gone ends sooner
 
 
 def partial(operation):
@@ -28,9 +30,8 @@ def put(operation):
     part = _part(operation)
     for folder in (os.path.dirname(part), os.path.dirname(path)):
         os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = _open(operation, part)
     try:
-        _lock(fd, part)
         _receive(operation, fd, part)
         os.fchmod(fd, int(operation.args.get("mode") or 0o600))
         os.fsync(fd)
@@ -77,15 +78,27 @@ def _start(operation, fd, digest):
     return offset
 
 
-def _lock(fd, part):
-    """One upload of a content at a time; the part file may have been renamed away meanwhile."""
+def _open(operation, part):
+    """The part file, locked: one upload of a content at a time, the next one waits until it has ended."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        if _locked(fd, part):
+            return fd
+        os.close(fd)
+        operation.check()
+        if time.monotonic() > give_up:
+            raise Failure("exists", "another upload of the same content is under way")
+        time.sleep(0.02)
+
+
+def _locked(fd, part):
+    """Ours now, and still the file of that name: the one before may have renamed it away."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.stat(part), os.fstat(fd)):
-            return
+        return os.path.samestat(os.stat(part), os.fstat(fd))
     except OSError:
-        pass
-    raise Failure("exists", "another upload of the same content is under way")
+        return False
 
 
 def _write(fd, piece):

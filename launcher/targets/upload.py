@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.agent import records
-from launcher.errors import IntegrityError
+from launcher.errors import IntegrityError, RemoteError
 from launcher.run import State
 from launcher.target import Step, Submission
 
@@ -39,13 +39,18 @@ def put_file(
 ) -> Iterator[Step]:
     """`source` stands at `path` there, with this hash. Nothing travels when it is there already."""
     size = source.stat().st_size
-    if steward.call("have", files=[[path, size]])["have"][0]:
-        return
-    offset = steward.call("partial", sha256=sha256)["offset"] if size > CHUNK_BYTES else 0
-    yield Step(State.SYNCING, what, source.name, offset, size)
-    steward.call(
-        "put", _chunks(source, offset), path=path, size=size, sha256=sha256, offset=offset, mode=mode
-    )
+    whole = {"path": path, "size": size, "sha256": sha256, "mode": mode}
+    for last_try in (False, True):
+        if steward.call("have", files=[[path, size]])["have"][0]:
+            return
+        offset = steward.call("partial", sha256=sha256)["offset"] if size > CHUNK_BYTES else 0
+        yield Step(State.SYNCING, what, source.name, offset, size)
+        try:
+            steward.call("put", _chunks(source, offset), offset=offset, **whole)
+            break
+        except RemoteError as e:  # another client's upload of the same came first, or the part there was harmed
+            if last_try or e.code not in ("bad", "exists"):
+                raise
     yield Step(State.SYNCING, what, source.name, size, size)
 
 
