@@ -62,8 +62,10 @@ def shown(session: Session, events: Iterable[Event], raw: bool = False) -> Resul
     with Interrupts():
         try:
             for event in events:
-                screen.show(event)
-                result = event if isinstance(event, Result) else result
+                if isinstance(event, Result):
+                    result = event
+                if session.json or not isinstance(event, Result):  # the end of the verb is not the run's
+                    screen.show(event)
         finally:
             _close(events)
             screen.close()

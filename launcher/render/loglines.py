@@ -20,8 +20,8 @@ _LINE = r'"stream":"(\w+)","text":"([^"\\]*(?:\\.[^"\\]*)*)"'
 def show(block: bytes, out: Sink, err: Sink, raw: bool = False) -> None:
     """Write the texts of some log lines to their streams; `raw`: the job's very bytes."""
     if raw:
-        for stream, data in _exact(block):
-            (out if stream == STDOUT else err).bytes(data)
+        for is_out, data in _exact(block, in_order=out.place == err.place):
+            (out if is_out else err).bytes(data)
         return
     for is_out, text in _texts(block, in_order=out.place == err.place):
         sink, other = (out, err) if is_out else (err, out)
@@ -52,13 +52,14 @@ def _joined(lines: list[tuple[str, str]], in_order: bool) -> list[tuple[bool, st
     return [(out, "".join(text for _, text in group)) for out, group in groupby(found, itemgetter(0))]
 
 
-def _exact(block: bytes) -> Iterator[tuple[str, bytes]]:
-    """(stream, bytes) as the job wrote them."""
+def _exact(block: bytes, in_order: bool) -> Iterator[tuple[bool, bytes]]:
+    """(is it stdout, bytes) as the job wrote them."""
+    if b',"b64":"' not in block:  # the texts are all UTF-8, so they are the bytes
+        yield from ((is_out, text.encode("utf-8", "replace")) for is_out, text in _texts(block, in_order))
+        return
     for record in _records(block):
-        if "b64" in record:
-            yield record["stream"], base64.b64decode(record["b64"])
-        else:
-            yield record["stream"], record["text"].encode("utf-8", "replace")
+        text = record["text"].encode("utf-8", "replace")
+        yield record["stream"] == STDOUT, base64.b64decode(record["b64"]) if "b64" in record else text
 
 
 def _records(block: bytes) -> Iterator[Mapping[str, Any]]:
