@@ -73,7 +73,9 @@ class Laptop:
     def ok(self, *words: str, **options: Any) -> Done:
         """As `launcher`, and it must end with 0."""
         done = self.launcher(*words, **options)
-        assert done.code == 0, f"launcher {' '.join(words)} -> {done.code}\n{done.out[-3000:]}\n{done.err[-3000:]}"
+        assert done.code == 0, (
+            f"launcher {' '.join(words)} -> {done.code}\n{done.out[-3000:]}\n{done.err[-3000:]}"
+        )
         return done
 
     def status(self, run: str = "last") -> dict[str, Any]:

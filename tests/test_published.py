@@ -85,7 +85,9 @@ def test_an_exit_record_is_read() -> None:
     assert (record.state, record.exit_code, record.last_seq) == (State.FAILED, 3, 9)
 
 
-@pytest.mark.parametrize("changes", [{"run": "y"}, {"segment": 1}, {"state": "lost"}, {"exit_code": "0"}, {"log": {}}])
+@pytest.mark.parametrize(
+    "changes", [{"run": "y"}, {"segment": 1}, {"state": "lost"}, {"exit_code": "0"}, {"log": {}}]
+)
 def test_an_exit_record_of_another_run_or_without_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError):
         published.exit_record(end(**changes), "x-aaaaaaaa", 0)

@@ -10,6 +10,7 @@ agent.lock      held (flock) while the agent lives
 control/stop    {"v":1,"grace_s":60,"why":"cancel"}: please save and stop
 """
 
+import contextlib
 import json
 import os
 import time
@@ -90,10 +91,8 @@ def write_durably(path, data, mode=0o600):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         raise
     sync_folder(os.path.dirname(path) or ".")
 

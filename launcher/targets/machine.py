@@ -17,9 +17,9 @@ from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Limits, Need, Offer, Step, Submission
 from launcher.targets import fit
 from launcher.targets.folder import MachineFolder
+from launcher.targets.later import Later
 from launcher.targets.provision import provision
 from launcher.targets.ready import Ready
-from launcher.targets.later import Later
 from launcher.targets.upload import SMALL_BYTES, Batch, put_file, put_resume
 
 

@@ -48,7 +48,9 @@ def put_file(
         try:
             steward.call("put", _chunks(source, offset), offset=offset, **whole)
             break
-        except RemoteError as e:  # another client's upload of the same came first, or the part there was harmed
+        except (
+            RemoteError
+        ) as e:  # another client's upload of the same came first, or the part there was harmed
             if last_try or e.code not in ("bad", "exists"):
                 raise
     yield Step(State.SYNCING, what, source.name, size, size)
