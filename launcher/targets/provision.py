@@ -64,6 +64,7 @@ def _build(steward: Any, plan: environment.EnvironmentPlan) -> Iterator[Step]:
         "run_script", script.encode(), argv=["sh", "-s"], env={}, lock=f"{root}/envs/{plan.key}.lock"
     )
     said = ""
+    yield Step(State.BUILDING, "environment", plan.key)
     while True:
         try:
             _, data = next(stream)
