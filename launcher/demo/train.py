@@ -19,7 +19,7 @@ import signal
 import sys
 from typing import Any
 
-SAMPLES = 2500  # points on the two spirals
+SAMPLES = 1800  # points on the two spirals
 HIDDEN = 32  # neurons
 MOMENTUM = 0.9
 BATCH = 10
