@@ -52,7 +52,8 @@ def encode(header: Header, payload: bytes = b"") -> List[bytes]:
 class Reader:
     """Takes frames out of a stream of bytes; trusts nothing that it reads."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+        """`read(size, least)` gives up to `size` bytes; it may wait until it has `least`."""
         self._read = read
         self._buffer = b""
         self._at = 0
@@ -101,7 +102,7 @@ class Reader:
             if end >= 0:
                 self._at = end + 1
                 return b"".join(pieces)
-            if not self._more():
+            if not self._more(1):
                 if size:
                     raise EOFError("the stream ended inside a frame")
                 return None
@@ -115,7 +116,7 @@ class Reader:
             return here
         pieces, missing = [here], size - len(here)
         while missing:
-            if not self._more():
+            if not self._more(missing):
                 raise EOFError("the stream ended inside a frame")
             piece = self._buffer if len(self._buffer) <= missing else self._buffer[:missing]
             self._at = len(piece)
@@ -123,8 +124,8 @@ class Reader:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _more(self) -> bool:
-        self._buffer = self._read(MAX_PAYLOAD)
+    def _more(self, least: int) -> bool:
+        self._buffer = self._read(MAX_PAYLOAD, least)
         self._at = 0
         return bool(self._buffer)
 

@@ -94,7 +94,7 @@ class Server:
         thread.start()
 
     def _dispatch_all(self):
-        reader = frames.Reader(lambda size: os.read(self._source, size))
+        reader = frames.Reader(lambda size, least: os.read(self._source, size))
         while True:
             frame = reader.next()
             if frame is None:

@@ -105,7 +105,7 @@ class ProcessChannel:
         self._closing = threading.Lock()
         self._closed = False
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, least: int = 1) -> bytes:
         try:
             if not select.select([self._stdout], [], [], TICK_S)[0]:
                 raise TimeoutError

@@ -24,14 +24,15 @@ class SSHChannel:
         self._back = b""
         with translated(name):
             self._channel = transport.open_session(timeout=OPEN_S)
-            self._channel.in_buffer = PieceBuffer()
+            self._buffer = self._channel.in_buffer = PieceBuffer()
             self._channel.settimeout(TICK_S)
             self._channel.exec_command(command)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, least: int = 1) -> bytes:
         if self._back:
             data, self._back = self._back[:size], self._back[size:]
             return data
+        self._buffer.least = least
         return self._channel.recv(size)
 
     def give_back(self, data: bytes) -> None:

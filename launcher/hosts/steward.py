@@ -24,8 +24,11 @@ UNBOUNDED = frozenset(
 class Channel(Protocol):
     """Bytes to and from a process somewhere. Its faults are Unreachable."""
 
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes as soon as there are any; b"" at the end; TimeoutError after 5 s of silence."""
+    def read(self, size: int, least: int = 1) -> bytes:
+        """Up to `size` bytes as soon as there are any; b"" at the end; TimeoutError after 5 s of silence.
+
+        It may wait for `least` bytes where that saves work, but not when they do not come.
+        """
 
     def write(self, data: bytes) -> None: ...
 
@@ -153,10 +156,10 @@ class Steward:
         except LauncherError as error:
             self._fail(error)
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, least: int) -> bytes:
         for _ in range(SILENT_TICKS):
             try:
-                return self._channel.read(size)
+                return self._channel.read(size, least)
             except TimeoutError:
                 continue
         raise Unreachable(f"{self.name} has been silent for 15 s", "the run goes on there; try again")

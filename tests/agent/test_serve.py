@@ -24,7 +24,7 @@ class Raw:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        self._reader = Reader(lambda size: os.read(self.process.stdout.fileno(), size))
+        self._reader = Reader(lambda size, least: os.read(self.process.stdout.fileno(), size))
 
     def send(self, header, payload=b""):
         self.process.stdin.write(b"".join(encode(header, payload)))

@@ -38,6 +38,23 @@ def test_an_empty_buffer_waits_and_a_closed_one_ends():
     assert buffer.read(10) == b""
 
 
+def test_a_reader_of_many_bytes_is_woken_once_and_never_left_waiting():
+    buffer = PieceBuffer()
+    buffer.least = 300
+    feeds = [threading.Timer(0.05 * number, buffer.feed, [bytes(100)]) for number in (1, 2, 3)]
+    for feed in feeds:
+        feed.start()
+    assert len(buffer.read(1000, 5)) == 300
+    buffer.least = 300
+    buffer.feed(bytes(10))
+    start = time.monotonic()
+    assert len(buffer.read(1000, 0.2)) == 10
+    assert time.monotonic() - start < 2
+    buffer.least = 300
+    threading.Timer(0.05, buffer.close).start()
+    assert buffer.read(1000, 5) == b""
+
+
 def test_a_backlog_does_not_make_reading_slow():
     buffer = PieceBuffer()
     for _ in range(2048):

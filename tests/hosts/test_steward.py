@@ -27,7 +27,7 @@ class SocketChannel:
         self._mine, self.theirs = socket.socketpair()
         self._mine.settimeout(tick_s)
 
-    def read(self, size):
+    def read(self, size, least=1):
         try:
             return self._mine.recv(size)
         except TimeoutError:
@@ -217,7 +217,7 @@ def test_an_error_carries_the_steward_s_code():
 def test_values_of_any_size_pass_through_frames():
     value = {"id": 7, "op": "have", "files": [["é\ud800\n" * 50, number] for number in range(20_000)]}
     buffers = [b"".join(encode(value, b"payload"))]
-    reader = Reader(lambda size: buffers.pop() if buffers else b"")
+    reader = Reader(lambda size, least: buffers.pop() if buffers else b"")
     header, payload = reader.next()
     assert payload == b"payload"
     assert header["files"] == value["files"]
@@ -227,7 +227,7 @@ def test_values_of_any_size_pass_through_frames():
 def test_frames_may_arrive_byte_by_byte():
     stream = b"".join(encode({"id": 1, "a": 2}, b"xyz") + encode({"id": 2}))
     pieces = [stream[at : at + 1] for at in range(len(stream))][::-1]
-    reader = Reader(lambda size: pieces.pop() if pieces else b"")
+    reader = Reader(lambda size, least: pieces.pop() if pieces else b"")
     assert reader.next() == ({"id": 1, "a": 2, "n": 3}, b"xyz")
     assert reader.next() == ({"id": 2}, b"")
 
@@ -236,7 +236,7 @@ def test_parts_of_one_request_do_not_become_another_s():
     text = json.dumps({"id": 8}).encode()
     buffers = [b'{"id":7,"part":true,"n":%d}\n%s{"id":7,"joined":true}\n' % (len(text), text)]
     with pytest.raises(BadFrame, match="another request"):
-        Reader(lambda size: buffers.pop()).next()
+        Reader(lambda size, least: buffers.pop()).next()
 
 
 def test_a_slow_reader_of_one_stream_holds_up_nobody(steward, tmp_path):
