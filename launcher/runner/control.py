@@ -11,8 +11,11 @@ from launcher.events import Event, LogLines, Notice, Progress, Result, StateChan
 from launcher.run import Run, Segment, State
 from launcher.runner import follow, settle
 from launcher.runner.context import Context
-from launcher.runner.homes import home_of
+from launcher.runner.homes import claimed, home_of
 from launcher.targets.registry import target_of
+
+STOP_GRACE_S = 60.0
+STOP_PATIENCE_S = STOP_GRACE_S + 30.0  # another follower ends with the segment
 
 
 def cancel(ctx: Context, run: Run, grace_s: float) -> Iterator[Event]:
@@ -37,9 +40,8 @@ def stop(ctx: Context, run: Run) -> Iterator[Event]:
     segment = run.newest
     assert segment is not None
     target = target_of(ctx, segment.target)
-    target.cancel(segment, 60.0)
-    home = home_of(run)
-    with home.writer():
+    target.cancel(segment, STOP_GRACE_S)
+    with claimed(run, patience_s=STOP_PATIENCE_S) as home:
         for event in follow.follow(ctx, run, target, home, patience_s=30.0):
             if not isinstance(event, LogLines | Result):
                 yield event

@@ -11,9 +11,9 @@ from launcher.events import Event, Notice, Result, StateChanged
 from launcher.job.spec import JobSpec
 from launcher.job.units import duration_s
 from launcher.run import Run, Segment, State, new_id
-from launcher.runner import control, follow
+from launcher.runner import control, follow, settle
 from launcher.runner.context import Context, ResumeRequest
-from launcher.runner.homes import home_of
+from launcher.runner.homes import claimed, home_of
 from launcher.runner.load import cost_of
 from launcher.runner.order import order, spent_s
 from launcher.runner.pack import recorded_bundle, recorded_lock
@@ -32,8 +32,11 @@ def resume(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
     target = target_of(ctx, request.on or (run.newest.target if run.newest else "local"))
     _fits(ctx, run, target)
     yield from _close_newest(ctx, run)
-    home = home_of(run)
-    with home.writer():
+    if ctx.ledger.run(run.id).state is State.SUCCEEDED:
+        yield Notice(f"{run.id} finished while it was being stopped; there is nothing to resume")
+        yield settle.result(ctx.ledger.run(run.id))
+        return
+    with claimed(run) as home:
         run = ctx.ledger.run(run.id)
         segment = _next_segment(run, home, target.name)
         checkpoint = _checkpoint(home, request.checkpoint)
@@ -52,7 +55,8 @@ def rerun(ctx: Context, run: Run, on: str | None, detach: bool = False) -> Itera
     fresh = new_id(run.name)
     home = Home.create(_beside(run, fresh))
     again = Run(fresh, run.name, records.utc(), str(home.path), run.spec, run.facts, parent=run.id)
-    yield from start(ctx, again, target, home, detach)
+    source = run.facts.get("from") or {}
+    yield from start(ctx, again, target, home, detach, source.get("checkpoint"))
 
 
 def start(
@@ -104,11 +108,13 @@ def _close_newest(ctx: Context, run: Run) -> Iterator[Event]:
     if segment is None or segment.handle.get("home") or segment.released_at:
         return
     if not segment.handed_over:
+        with claimed(run):  # nobody is placing it at this moment
+            pass
         ctx.ledger.update_segment(run.id, segment.number, state=State.CANCELLED, reason="superseded")
         return
     try:
         if segment.state.final:
-            with home_of(run).writer() as home:
+            with claimed(run) as home:
                 yield from _quiet(follow.catch_up(ctx, run, home))
         else:
             yield from control.stop(ctx, run)
