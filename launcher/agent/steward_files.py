@@ -51,7 +51,7 @@ def mkdir(operation):
 def remove(operation):
     """A file or a whole folder below the root; nothing there is no error."""
     path = below(operation.root, operation.args["path"])
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or (operation.args.get("only_empty") and os.listdir(path)):
         return {"removed": False}
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, onerror=_unlock_and_retry)

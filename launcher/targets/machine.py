@@ -99,6 +99,7 @@ class MachineTarget:
             self._docker_call("DELETE", f"/containers/{container}?force=true&v=true", (204, 404))
             yield Step(segment.state, "remove", container, released=Resource("container", container, nonce))
         steward.call("remove", path=folder)
+        steward.call("remove", path=folder.rpartition("/")[0], only_empty=True)
         yield Step(segment.state, "remove", folder, released=Resource("folder", folder, nonce))
 
     def owned(self) -> list[Resource]:

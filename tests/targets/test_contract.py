@@ -169,7 +169,7 @@ def test_release_leaves_nothing_there_and_everything_home(door: Door) -> None:
     laptop.ok("release", run)
     laptop.ok("release", run)
 
-    assert not door.exists(f"runs/{run}/0")
+    assert not door.exists(f"runs/{run}")
     assert (laptop.work / "runs" / run / "final.json").exists()
     assert laptop.status(run)["released_at"]
 
