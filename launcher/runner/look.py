@@ -25,7 +25,7 @@ def status(ctx: Context, run: Run) -> dict[str, Any]:
     """Everything about one run, after one look at where it lives."""
     look(ctx, run)
     run = ctx.ledger.run(run.id)
-    return {**summary(run), "segments": [_segment(s) for s in run.segments], "parent": run.parent}
+    return {**summary(run), "segments": [_row(s) for s in run.segments], "parent": run.parent}
 
 
 def events(ctx: Context, run: Run) -> list[dict[str, Any]]:
@@ -92,7 +92,8 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def facts_of(segment: Segment) -> dict[str, Any]:
+    """What is recorded of a segment, as plain JSON."""
     return {
         "number": segment.number,
         "target": segment.target,
@@ -103,8 +104,14 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "started_at": segment.started_at,
         "ended_at": segment.ended_at,
         "released_at": segment.released_at,
-        "unreachable_since": segment.unreachable_since,
         "first_seq": segment.first_seq,
+    }
+
+
+def _row(segment: Segment) -> dict[str, Any]:
+    return {
+        **facts_of(segment),
+        "unreachable_since": segment.unreachable_since,
         "form": segment.handle.get("form"),
         "folder": segment.handle.get("folder"),
         "fingerprint_sha256": (segment.handle.get("fingerprint") or {}).get("portable_sha256"),

@@ -11,6 +11,7 @@ from launcher.published import ExitRecord
 from launcher.run import Run, Segment, State, Status, process_exit_code
 from launcher.runner.context import Context
 from launcher.runner.homes import home_of
+from launcher.runner.look import facts_of
 
 
 def proven(ctx: Context, run: Run, segment: Segment, record: ExitRecord) -> Iterator[Event]:
@@ -55,34 +56,37 @@ def result(run: Run) -> Result:
 
 def capsule(run: Run) -> dict[str, Any]:
     """capsule.json: everything needed to tell whether two runs were the same. No secret values."""
+    newest = run.newest
+    handle = newest.handle if newest else {}
     return {
         "v": records.VERSION,
         "id": run.id,
         "name": run.name,
         "parent": run.parent,
         "created_at": run.created_at,
-        "spec": run.spec,
-        "facts": run.facts,
         "state": run.state.value,
-        "exit_code": run.newest.exit_code if run.newest else None,
+        "exit_code": newest.exit_code if newest else None,
+        "job": run.facts.get("job_digest"),
+        "bundle": run.facts.get("bundle_digest"),
+        "lock": run.facts.get("lock_digest"),
+        "data": run.facts.get("data_digests") or {},
+        "agent": handle.get("agent"),
+        "image": handle.get("image"),
+        "fingerprint": handle.get("fingerprint"),
+        "target": newest.target if newest else None,
+        "machine": handle.get("machine"),
+        "cost_usd": 0.0,
+        "args": list(run.facts.get("args", ())),
+        "from": run.facts.get("from"),
+        "spec": run.spec,
         "segments": [_segment(s) for s in run.segments],
     }
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
     kept = ("fingerprint", "machine", "form", "image", "base", "agent", "environment")
-    return {
-        "number": segment.number,
-        "target": segment.target,
-        "state": segment.state.value,
-        "reason": segment.reason,
-        "exit_code": segment.exit_code,
-        "created_at": segment.created_at,
-        "started_at": segment.started_at,
-        "ended_at": segment.ended_at,
-        "first_seq": segment.first_seq,
-        **{key: segment.handle[key] for key in kept if key in segment.handle},
-    }
+    known = {key: segment.handle[key] for key in kept if key in segment.handle}
+    return {**facts_of(segment), **known}
 
 
 def _ended(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:

@@ -97,6 +97,24 @@ def describe(probe: Probe) -> str:
     return f"{len(gpus)} x {gpus[0]}" if gpus else "no GPU"
 
 
+def image_ids(listed: Any) -> dict[str, str]:
+    """Name -> id of the images that an engine lists."""
+    images = listed if isinstance(listed, list) else []
+    return {name: str(image["Id"]) for image in images for name in image.get("RepoTags") or ()}
+
+
+def why_lost(seen: Mapping[str, Any]) -> str:
+    """In one line, why there is neither an agent nor an exit record."""
+    if not seen.get("exists"):
+        return "its folder is gone"
+    container = seen.get("container")
+    if container:
+        memory = ", out of memory" if container.get("oom") else ""
+        return f"its container ended with {container.get('exit_code')}{memory} and left no exit record"
+    said = str(seen.get("agent_errors") or "").strip().splitlines()
+    return f"its agent died: {said[-1]}" if said else "its agent died and left no exit record"
+
+
 def _gpus(need: Need, probe: Probe, chosen: str) -> None:
     wanted = need.spec.resources
     if not wanted.gpu:

@@ -57,7 +57,12 @@ class MachineTarget:
         form = fit.form(submission.spec, self.probe(), self._docker)
         yield Step(
             State.SYNCING,
-            handle={"folder": folder, "form": form, "machine": fit.machine(self.probe(), steward.hello)},
+            handle={
+                "folder": folder,
+                "form": form,
+                "agent": self._agent,
+                "machine": fit.machine(self.probe(), steward.hello),
+            },
             resource=Resource("folder", folder, segment.run_id[-8:]),
         )
         ready = yield from provision(self, submission, form)
@@ -74,7 +79,7 @@ class MachineTarget:
             return Status(State.RUNNING)
         if not segment.handed_over:
             return Status(State.PENDING)
-        return Status(State.LOST, _why_lost(seen))
+        return Status(State.LOST, fit.why_lost(seen))
 
     def open(self, segment: Segment) -> contextlib.AbstractContextManager[MachineFolder]:
         """The segment's folder over the live connection (made anew when it broke)."""
@@ -127,7 +132,7 @@ class MachineTarget:
         if self._probe is None:
             warming, self._warming = self._warming, None
             self._probe, *more = warming.result() if warming else self._ask()
-            self._images = image_ids(more[0].get("body")) if more else {}
+            self._images = fit.image_ids(more[0].get("body")) if more else {}
         return self._probe
 
     def _ask(self) -> list[Mapping[str, Any]]:
@@ -194,6 +199,11 @@ class MachineTarget:
     @property
     def _root(self) -> str:
         return str(self.host.steward().hello["root"])
+
+    @property
+    def _agent(self) -> str:
+        """The digest of the agent that runs beside the job."""
+        return self.host.agent_path().rpartition("/")[2].partition(".")[0]
 
     def _folder(self, segment: Segment) -> str:
         known = segment.handle.get("folder")
@@ -266,24 +276,6 @@ class MachineTarget:
         if answer["status"] not in good:
             raise RemoteError(f"docker on {self.host.name}: {answer.get('body')!s:.300}")
         return answer.get("body")
-
-
-def image_ids(listed: Any) -> dict[str, str]:
-    """Name -> id of the images that an engine lists."""
-    images = listed if isinstance(listed, list) else []
-    return {name: str(image["Id"]) for image in images for name in image.get("RepoTags") or ()}
-
-
-def _why_lost(seen: Mapping[str, Any]) -> str:
-    """In one line, why there is neither an agent nor an exit record."""
-    if not seen.get("exists"):
-        return "its folder is gone"
-    container = seen.get("container")
-    if container:
-        memory = ", out of memory" if container.get("oom") else ""
-        return f"its container ended with {container.get('exit_code')}{memory} and left no exit record"
-    said = str(seen.get("agent_errors") or "").strip().splitlines()
-    return f"its agent died: {said[-1]}" if said else "its agent died and left no exit record"
 
 
 def _quoted(text: str) -> str:
