@@ -51,9 +51,9 @@ class Laptop:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """The command running in the background, in a session of its own."""
+        """The command running in the background, in a session of its own; `under`: the words of a tracer."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "launcher", *words],
+            [*options.pop("under", ()), sys.executable, "-m", "launcher", *words],
             cwd=options.pop("cwd", self.work),
             env=self.env,
             stdin=subprocess.DEVNULL,
