@@ -55,6 +55,19 @@ def free_bytes(fd: int) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def sync_file_system(fd: int) -> bool:
+    """Everything written to the disk of `fd` is on it now; False where a system has no call for that."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        return False
+    if libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
+
+
 @contextlib.contextmanager
 def folder(root: int, parts: Sequence[str], create: bool = False) -> Iterator[int]:
     """The folder `parts` below the open folder `root`, opened step by step and never through a link."""

@@ -20,7 +20,7 @@ from launcher.vault.names import Names
 from launcher.vault.place import Shelf
 from launcher.vault.receive import Inbox, Reader
 
-BATCH_FILES, BATCH_BYTES = 128, 16 << 20  # small files share the syncs of the index and of their folders
+BATCH_FILES, BATCH_BYTES = 1000, 16 << 20  # small files share the syncs of the index and of their folders
 
 
 @dataclass
@@ -60,16 +60,18 @@ class Publisher:
         return self.home / self.names.place(root_of(artifact), ours=artifact.kind == "checkpoint")
 
     def _receive(self, artifacts: Sequence[Artifact], segment: int, reader: Reader) -> None:
-        waiting = {i: {file.sha256 for file in a.files} for i, a in enumerate(artifacts)}
+        waiting = _Waiting(artifacts)
         files = {file.sha256: file for artifact in artifacts for file in artifact.files}
         adopted = {sha256 for sha256, file in files.items() if self._adopt(file)}
-        ready: list[Artifact] = [artifacts[i] for i in _complete(waiting, adopted)]
+        ready = waiting.complete(adopted)
+        arrived_bytes = 0
         try:
             wanted = [file for sha256, file in files.items() if sha256 not in adopted]
             for file in self.inbox.receive(wanted, reader):
-                ready += [artifacts[i] for i in _complete(waiting, {file.sha256})]
-                if len(ready) >= BATCH_FILES or sum(a.size_bytes for a in ready) >= BATCH_BYTES:
-                    ready, batch = [], ready
+                ready += waiting.complete({file.sha256})
+                arrived_bytes += file.size_bytes
+                if ready and (len(ready) >= BATCH_FILES or arrived_bytes >= BATCH_BYTES):
+                    ready, batch, arrived_bytes = [], ready, 0
                     self._place(batch, segment)
         finally:
             self._place(ready, segment)
@@ -93,6 +95,7 @@ class Publisher:
         """Verified artifacts under their final names, then what `keep` no longer wants away."""
         if not artifacts:
             return
+        self.inbox.settle()
         staged = [self._stage(artifact, segment) for artifact in artifacts]
         ours = {file.at for artifact in self.index.ever() for file in artifact.files}
         self._note(staged)
@@ -160,14 +163,27 @@ def _without_shared_content(artifacts: Sequence[Artifact]) -> tuple[list[Artifac
     return first, others
 
 
-def _complete(waiting: dict[int, set[str]], came: set[str]) -> list[int]:
-    """Which artifacts have all their files now that `came` came."""
-    for content in waiting.values():
-        content -= came
-    done = [i for i, content in waiting.items() if not content]
-    for i in done:
-        del waiting[i]
-    return done
+class _Waiting:
+    """Which artifacts still wait for which contents."""
+
+    def __init__(self, artifacts: Sequence[Artifact]) -> None:
+        self._artifacts = artifacts
+        self._missing = {i: {file.sha256 for file in a.files} for i, a in enumerate(artifacts)}
+        self._wanted_by: dict[str, list[int]] = {}
+        for i, contents in self._missing.items():
+            for sha256 in contents:
+                self._wanted_by.setdefault(sha256, []).append(i)
+        self._empty = [i for i, contents in self._missing.items() if not contents]
+
+    def complete(self, came: set[str]) -> list[Artifact]:
+        """The artifacts that have all their files now that `came` came."""
+        done, self._empty = self._empty, []
+        for sha256 in came:
+            for i in self._wanted_by.pop(sha256, ()):
+                self._missing[i].discard(sha256)
+                if not self._missing[i]:
+                    done.append(i)
+        return [self._artifacts[i] for i in sorted(done)]
 
 
 def _is_metrics(artifact: Artifact) -> bool:

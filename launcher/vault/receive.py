@@ -13,6 +13,8 @@ from launcher.run import File
 from launcher.vault import disk
 
 BLOCK_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20  # such files are synced together, before they get their names
+MANY = 8  # so many that the whole file system is synced instead
 FLUSH_BYTES = 8 << 20
 
 # Asked for (path in $LAUNCHER_OUT, first byte) of files, it yields (index into these, bytes), in their order.
@@ -24,6 +26,7 @@ class Inbox:
 
     def __init__(self, fd: int, path: Path) -> None:
         self.fd, self._path = fd, path
+        self._unsynced: list[str] = []
 
     def size(self, file: File) -> int:
         """How much of `file` is here from an earlier try."""
@@ -82,12 +85,13 @@ class Inbox:
         offsets = [self.size(file) for file in wanted]
         self._check_room(sum(file.size_bytes for file in wanted) - sum(offsets))
         asked = [(file.path, offset) for file, offset in zip(wanted, offsets, strict=True)]
+        places = {file.sha256: index for index, file in enumerate(wanted)}
         wrong: list[File] = []
         with contextlib.closing(_Stream(reader(asked) if asked else ())) as stream:
             for file in files:
                 with _Partial(self, file) as partial:
-                    if file in wanted:
-                        for block in stream.blocks_of(wanted.index(file)):
+                    if file.sha256 in places:
+                        for block in stream.blocks_of(places[file.sha256]):
                             partial.take(block)
                     right = partial.right()
                 if right:
@@ -95,6 +99,23 @@ class Inbox:
                 else:
                     wrong.append(file)
         return wrong
+
+    def sync_later(self, file: File) -> None:
+        self._unsynced.append(file.sha256)
+
+    def settle(self) -> None:
+        """Small files that came: onto the disk, many of them with one call."""
+        names, self._unsynced = self._unsynced, []
+        with self.trouble():
+            if len(names) >= MANY and disk.sync_file_system(self.fd):
+                return
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    fd = disk.open_file(self.fd, name, os.O_RDONLY)
+                    try:
+                        os.fsync(fd)
+                    finally:
+                        os.close(fd)
 
     def _check_room(self, needed_bytes: int) -> None:
         if needed_bytes > 0 and needed_bytes > disk.free_bytes(self.fd):
@@ -133,8 +154,11 @@ class _Partial:
         """All bytes are here, and on the disk: are they the announced ones?"""
         if self._size < self._file.size_bytes:
             raise _not_it(self._file, f"it ended after {self._size} of {self._file.size_bytes} bytes")
-        with self._inbox.trouble():
-            os.fsync(self._fd)
+        if self._size < SMALL_BYTES:
+            self._inbox.sync_later(self._file)
+        else:
+            with self._inbox.trouble():
+                os.fsync(self._fd)
         return self._digest.hexdigest() == self._file.sha256
 
     def _start_writing(self, size: int) -> None:
