@@ -51,7 +51,7 @@ def test_base64_is_masked_wherever_the_secret_lies_in_it(value: str, before: byt
 
 @given(value=VALUES, cut=st.integers(0, 60))
 def test_what_is_held_back_comes_at_the_end(value: str, cut: int) -> None:
-    data = value.encode()[:-1] + b"-"
+    data = value.encode()[:-1] + (b"-" if value[-1] != "-" else b"+")
     masker = masking.Masker(masking.patterns([value]))
     assert masker.feed(data[:cut]) + masker.feed(data[cut:]) + masker.flush() == data
 
