@@ -11,7 +11,7 @@ from launcher.bundle import LOCK, Bundle, Contents, job_digest, member, stored
 from launcher.bundle import pack as pack_files
 from launcher.errors import Refused
 from launcher.events import Event, Notice, Progress
-from launcher.files import choose
+from launcher.files import Choice, choose
 from launcher.job.command import render
 from launcher.job.spec import JobSpec, LoadedJob
 from launcher.job.units import show_size
@@ -49,7 +49,7 @@ def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Even
     command = render(spec.run, spec.params, tuple(request.args))
     lock_bytes = yield from fresh_lock(ctx, loaded)
     lock = parse_lock(lock_bytes) if lock_bytes is not None else None
-    choice = choose(loaded.root, spec.files, _local_data(loaded))
+    choice = chosen_files(loaded)
     for path in choice.keys:
         yield Notice(f"left out {path}: it looks like a key", "warning")
     large = sum(f.size_bytes for f in choice.large)
@@ -61,6 +61,11 @@ def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Even
     bundle = pack_files(contents, ctx.config.home / "bundles")
     yield Progress("pack", f"{len(choice.files)} files, {show_size(bundle.size_bytes)}", 1, 1, finished=True)
     return Packed(spec, bundle, lock, tuple(f.path for f in choice.files), command)
+
+
+def chosen_files(loaded: LoadedJob) -> Choice:
+    """Which files of the job's folder travel."""
+    return choose(loaded.root, loaded.spec.files, _local_data(loaded))
 
 
 def recorded_bundle(ctx: Context, run: Run) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,11 @@ def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
 def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
     """What would happen where; changes nothing: without a lock only what needs none is said."""
     from launcher.runner.locks import check_lock
+    from launcher.runner.pack import chosen_files
 
     loaded = load_job(ctx, request)
+    files = chosen_files(loaded)
+    travels = {f"{len(files.files)} files": files.size_bytes}
     names = list(request.on) or list(loaded.spec.targets)
     lock, note = check_lock(loaded)
     rows = []
@@ -56,7 +60,8 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
         except LauncherError as e:
             rows.append(PlanRow(name, False, e.message))
             continue
-        rows.append(_row(offer, loaded.spec, [note] if note else []))
+        row = _row(offer, loaded.spec, [note] if note else [])
+        rows.append(dataclasses.replace(row, travels=travels))
     return rows
 
 
