@@ -10,6 +10,7 @@ from launcher.hosts.lean import paramiko
 from launcher.hosts.sshconfig import Way
 
 MIN_RSA_BITS = 2048
+TIMEOUT = "Authentication timeout."  # paramiko (5.1) has no class of its own for it
 
 
 def log_in(transport: paramiko.Transport, way: Way) -> None:
@@ -25,7 +26,7 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
             ) from error
         except Exception as error:  # a broken connection surfaces as whatever broke in paramiko's thread
             tried.append(name)
-            if not transport.is_active():
+            if not transport.is_active() or str(error) == TIMEOUT:
                 raise _ended(way, tried, error) from error
             if not isinstance(error, paramiko.SSHException):
                 raise
@@ -110,7 +111,8 @@ def _refused(way: Way, tried: list[str]) -> AuthError:
 
 
 def _ended(way: Way, tried: list[str], error: Exception) -> AuthError | Unreachable:
-    if len(tried) > 1 or "auth" in str(error).lower():
+    """Who ends the connection after several keys may mean them; before an answer to the first, it says nothing."""
+    if len(tried) > 1 and str(error) != TIMEOUT:
         refused = _refused(way, tried)
         return AuthError(f"{refused.message} (then it ended the connection)", refused.hint)
     return Unreachable(f"{way.host} ended the connection while we logged in: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any
 
 from launcher.errors import LauncherError, RemoteError, Unreachable
@@ -12,6 +13,7 @@ from launcher.hosts.sshbuffer import PieceBuffer
 
 TICK_S = 5.0
 OPEN_S = 15.0
+END_S = 1.0  # within which a process's exit status follows its last byte
 WORDS_BYTES = 2000
 PIECE = 32 << 10
 
@@ -33,7 +35,10 @@ class SSHChannel:
             data, self._back = self._back[:size], self._back[size:]
             return data
         self._buffer.least = least
-        return self._channel.recv(size)
+        data = self._channel.recv(size)
+        if not data:
+            self._check_end()
+        return data
 
     def give_back(self, data: bytes) -> None:
         self._back = data + self._back
@@ -58,6 +63,14 @@ class SSHChannel:
             while len(words) < WORDS_BYTES and (piece := self._channel.recv_stderr(WORDS_BYTES)):
                 words += piece
         return words.decode(errors="replace").strip()
+
+    def _check_end(self) -> None:
+        """Unreachable where not the process there has ended but the connection to it."""
+        transport, until = self._channel.get_transport(), time.monotonic() + END_S
+        while self._channel.exit_status < 0 and time.monotonic() < until:
+            if not transport.is_active():
+                raise Unreachable(f"{self._name}: the connection is gone")
+            time.sleep(0.01)
 
 
 def open_port(transport: paramiko.Transport, address: str, port: int, name: str) -> paramiko.Channel:

@@ -150,3 +150,13 @@ def test_a_slow_line_is_not_taken_for_a_dead_one(proxied, sshd):
     got, error = fetch(host, str(sshd.home / "slow"))
     assert error is None
     assert len(got) == 1 << 20
+
+
+def test_a_login_that_is_cut_anywhere_is_no_refusal(proxied):
+    for at in range(0, 4000, 250):
+        host, proxy = proxied(cut_after=at)
+        try:
+            host.steward()
+        except LauncherError as error:
+            assert isinstance(error, Unreachable), f"cut after {at} bytes: {error!r}"
+        proxy.cut()
