@@ -50,11 +50,15 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
 
     loaded = load_job(ctx, request)
     files = chosen_files(loaded)
-    travels = {f"{len(files.files)} files": files.size_bytes}
+    travels = {"files": files.size_bytes}
+    later = _not_yet(loaded.spec)
     names = list(request.on) or list(loaded.spec.targets)
     lock, note = check_lock(loaded)
     rows = []
     for name in names:
+        if later:
+            rows.append(PlanRow(name, False, f"{later[0]}; {later[1]}", travels=travels))
+            continue
         try:
             offer = target_of(ctx, name).offers(Need(loaded.spec, lock))[0]
         except LauncherError as e:
@@ -91,13 +95,20 @@ def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
 
 
 def _ladder(ctx: Context, request: RunRequest, spec: JobSpec) -> list[Target]:
-    if spec.resources.nodes > 1:
-        raise Refused(f"no target here has {spec.resources.nodes} nodes", "set resources.nodes to 1")
-    if spec.data:
-        raise Refused("data: is not in this version", "put small files beside job.yaml; they travel with it")
-    if spec.store:
-        raise Refused("store: is not in this version", "remove it from job.yaml")
+    if later := _not_yet(spec):
+        raise Refused(*later)
     return [target_of(ctx, name) for name in (request.on or spec.targets)]
+
+
+def _not_yet(spec: JobSpec) -> tuple[str, str] | None:
+    """(message, hint) about a part of the spec that no target of this version can do."""
+    if spec.resources.nodes > 1:
+        return f"no target here has {spec.resources.nodes} nodes", "set resources.nodes to 1"
+    if spec.data:
+        return "data: is not in this version", "put small files beside job.yaml; they travel with it"
+    if spec.store:
+        return "store: is not in this version", "remove it from job.yaml"
+    return None
 
 
 def _choose(targets: Sequence[Target], need: Need) -> Generator[Event, None, Target]:
