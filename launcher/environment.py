@@ -33,7 +33,7 @@ IMAGE_ROOT = "/opt/launcher"
 IMAGE_ENV = f"{IMAGE_ROOT}/env"
 UV_IMAGES = "launcher/uv"
 UV_DOCKERFILE = b"FROM scratch\nCOPY uv /uv\n"
-HEAVY_FILE, REST_FILE = "heavy.txt", "rest.txt"
+SHELL_FILE, HEAVY_FILE, REST_FILE = "environment.sh", "heavy.txt", "rest.txt"
 END = "END_OF_LAUNCHER_FILE"
 
 
@@ -126,15 +126,14 @@ def dockerfile(plan: EnvironmentPlan, base: str, uv: str, apt: Sequence[str] = (
     start = _assignments(variables | {"VENV": IMAGE_ENV, "PYTHON": plan.python or ""}, " ")
     run = f"RUN set -eu; {start}; . {IMAGE_ROOT}/environment.sh; "
     install = run + "".join(f"{line}; " for line in ("export UV_NO_CACHE=1", *_torch_backend(plan)))
+    heavy = HEAVY_FILE in plan.files
     lines = [
         f"FROM {base}",
         "USER root",
         f"COPY --from={uv} /uv {IMAGE_ROOT}/",
-        f"COPY environment.sh {IMAGE_ROOT}/",
-        *_copy(plan, "python.json", "python.sha256"),
+        *_copy(plan, SHELL_FILE, "python.json", "python.sha256"),
         f"{run}build_interpreter",
-        *_copy(plan, HEAVY_FILE),
-        f"{install}build_packages {HEAVY_FILE}",
+        *([*_copy(plan, HEAVY_FILE), f"{install}build_packages {HEAVY_FILE}"] if heavy else []),
         *_apt(apt),
         *_copy(plan, REST_FILE),
         f"{install}build_packages {REST_FILE}; KEY={plan.key}; build_done",
@@ -146,7 +145,7 @@ def dockerfile(plan: EnvironmentPlan, base: str, uv: str, apt: Sequence[str] = (
 
 def context_files(plan: EnvironmentPlan, base: str, uv: str, apt: Sequence[str] = ()) -> dict[str, bytes]:
     """The Docker build context: a few kilobytes of text."""
-    texts = {"Dockerfile": dockerfile(plan, base, uv, apt), "environment.sh": shell_functions(), **plan.files}
+    texts = {"Dockerfile": dockerfile(plan, base, uv, apt), SHELL_FILE: shell_functions(), **plan.files}
     return {name: text.encode() for name, text in sorted(texts.items())}
 
 
@@ -228,7 +227,7 @@ def _torch_backend(plan: EnvironmentPlan) -> list[str]:
 
 
 def _copy(plan: EnvironmentPlan, *names: str) -> list[str]:
-    there = [name for name in names if name in plan.files]
+    there = [name for name in names if name in plan.files or name == SHELL_FILE]
     return [f"COPY {' '.join(there)} {IMAGE_ROOT}/"] if there else []
 
 

@@ -82,6 +82,12 @@ class Laptop:
         found: dict[str, Any] = self.ok("--json", "status", run).json
         return found
 
+    def segment(self, run: str = "last") -> dict[str, Any]:
+        """The newest segment of a run, as its capsule at home tells it."""
+        capsule = json.loads((Path(self.status(run)["out"]) / "capsule.json").read_text())
+        found: dict[str, Any] = capsule["segments"][-1]
+        return found
+
     def wait_for(self, wanted: Callable[[], Any], what: str, timeout: float = WAIT_S) -> Any:
         """Until `wanted()` is true; its value."""
         end = time.monotonic() + timeout

@@ -120,8 +120,7 @@ def test_the_dockerfile_goes_from_lasting_layers_to_quick_ones() -> None:
     marks = [
         "FROM debian:12",
         "COPY --from=uv:1 /uv",
-        "COPY environment.sh",
-        "COPY python.json",
+        "COPY environment.sh python.json",
         "build_interpreter",
         "COPY heavy.txt",
     ]

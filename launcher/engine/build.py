@@ -26,7 +26,7 @@ Built = tuple[str, str]  # (image id, digest of what it was built from)
 PHASE = "image"
 NOT_PULLED = "not-pulled"  # the code of that RemoteError
 TAIL_LINES = 12
-NOISE = (" --->", "Removing intermediate container")
+NOISE = (" --->", "Removing intermediate container", '{"v":')  # the last is the environment's own record
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # the classic builder paints what a step wrote to stderr
 STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 PLATFORMS = {
@@ -140,13 +140,13 @@ def _platform(arch: str) -> str:
 
 def _follow(answers: Iterable[Mapping[str, Any]]) -> Generator[Progress, None, str]:
     """The builder's own words as progress; RemoteError with the failing step's last lines."""
-    step, tail, image = "", [""], ""
+    step, tail, image, rest = "", [""], "", ""
     for answer in answers:
         if "error" in answer:
-            raise _failed(step, tail, str(answer["error"]))
+            raise _failed(step, [*tail, _plain(rest)], str(answer["error"]))
         image = str((answer.get("aux") or {}).get("ID", image))
-        for line in str(answer.get("stream", "")).splitlines():
-            line = COLOURS.sub("", line).rstrip()
+        *lines, rest = (rest + str(answer.get("stream", ""))).replace("\r", "\n").split("\n")
+        for line in map(_plain, lines):
             if match := STEP.fullmatch(line):
                 step, tail = match[3], [""]
                 yield Progress(PHASE, f"step {match[1]}/{match[2]}: {_shown(step)}")
@@ -154,6 +154,10 @@ def _follow(answers: Iterable[Mapping[str, Any]]) -> Generator[Progress, None, s
                 tail = [*tail, line][-TAIL_LINES:]
                 yield Progress(PHASE, line)
     return image
+
+
+def _plain(line: str) -> str:
+    return COLOURS.sub("", line).rstrip()
 
 
 def _failed(step: str, tail: list[str], said: str) -> RemoteError:

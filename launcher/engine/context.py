@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import tarfile
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
+
+from launcher.engine.squeeze import Squeezer
 
 IN_MEMORY_BYTES = 8 << 20
 
@@ -32,7 +33,7 @@ def packed(context: Context) -> Iterator[IO[bytes]]:
     """The tar, at its start; gone afterwards."""
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as out:
         if context.compress:
-            with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as squeezed:
+            with Squeezer(out.write) as squeezed:
                 _write(context, cast(IO[bytes], squeezed))
         else:
             _write(context, out)

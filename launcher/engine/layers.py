@@ -6,10 +6,12 @@ own digest; since then an OCI layout, where layers may be compressed.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import posixpath
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from launcher.agent import records
+from launcher.engine.squeeze import COMPRESSED, Squeezer
 from launcher.errors import IntegrityError
 
 INDEX = "export.json"
@@ -60,7 +63,7 @@ def known_prefix(ours: Sequence[str], chains: Iterable[Sequence[str]]) -> int:
 
 
 def exported(chunks: Iterable[bytes], wanted: Set[str], folder: Path) -> Export:
-    """Take a saved image apart; of its layers keep those of which the digest is wanted."""
+    """Take a saved image apart; of its layers keep those of which the digest is wanted, compressed."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     reader = _Reader(folder, wanted)
     with tarfile.open(fileobj=cast(IO[bytes], _Stream(chunks)), mode="r|", bufsize=CHUNK_BYTES) as archive:
@@ -107,7 +110,7 @@ class _Reader:
         if entry.name.rpartition("/")[2].rpartition(".")[2] in SMALL:
             self._small[entry.name] = source.read()
         else:
-            self._large[entry.name] = _stored(source, self._folder), entry.size
+            self._large[entry.name] = _stored(source, self._folder)
 
     def export(self) -> Export:
         """Keeps what is wanted, forgets the rest."""
@@ -130,7 +133,8 @@ class _Reader:
     def _read(self, name: str) -> bytes:
         if name in self._small:
             return self._small[name]
-        return (self._folder / self._found(name)[0]).read_bytes()
+        data = (self._folder / self._found(name)[0]).read_bytes()
+        return gzip.decompress(data) if data.startswith(COMPRESSED[0]) else data
 
     def _config(self, raw: bytes) -> Part:
         sha256 = hashlib.sha256(raw).hexdigest()
@@ -143,15 +147,35 @@ class _Reader:
                 (self._folder / sha256).unlink(missing_ok=True)
 
 
-def _stored(source: IO[bytes], folder: Path) -> str:
-    """Copy a member into the folder, under its SHA-256."""
-    digest, temporary = hashlib.sha256(), folder / f"{os.getpid()}.tmp"
+def _stored(source: IO[bytes], folder: Path) -> tuple[str, int]:
+    """Copy a member into the folder, compressed, under the SHA-256 of that; (SHA-256, size)."""
+    temporary = folder / f"{os.getpid()}.tmp"
     with temporary.open("wb") as out:
-        while piece := source.read(CHUNK_BYTES):
-            digest.update(piece)
-            out.write(piece)
-    os.replace(temporary, folder / digest.hexdigest())
-    return digest.hexdigest()
+        hashed = _Hashed(out)
+        first = source.read(CHUNK_BYTES)
+        if first.startswith(COMPRESSED):
+            hashed.write(first)
+            shutil.copyfileobj(source, hashed, CHUNK_BYTES)
+        else:
+            with Squeezer(hashed.write) as squeezed:
+                squeezed.write(first)
+                shutil.copyfileobj(source, squeezed, CHUNK_BYTES)
+    sha256 = hashed.digest.hexdigest()
+    os.replace(temporary, folder / sha256)
+    return sha256, hashed.size_bytes
+
+
+class _Hashed:
+    """A file to write to that knows the digest of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest, self.size_bytes = hashlib.sha256(), 0
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return self._file.write(data)
 
 
 class _Stream:

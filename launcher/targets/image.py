@@ -124,7 +124,6 @@ def _build(
             tag=environment.image_tag(plan, base_id, wanted.apt),
             bases=(str(wanted.base),),
             arch=target.arch,
-            labels={"launcher.environment": plan.key},
         )
         return (yield from build(engine, recipe))
 

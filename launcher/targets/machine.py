@@ -56,7 +56,7 @@ class MachineTarget:
             return
         form = fit.form(submission.spec, self.probe(), self._docker)
         yield Step(
-            State.SYNCING,
+            State.PROVISIONING,
             handle={
                 "folder": folder,
                 "form": form,

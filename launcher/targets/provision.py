@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from launcher import environment
@@ -56,7 +57,8 @@ def _venv(target: MachineTarget, submission: Submission) -> Generator[Step, None
 def _build(steward: Any, plan: environment.EnvironmentPlan) -> Iterator[Step]:
     uv = uv_binary(str(steward.hello["system"]).lower(), plan.arch)
     path = f"tools/uv-{uv.version}-{uv.sha256[:12]}"
-    yield from put_file(steward, uv.path, path, uv.sha256, "upload uv", mode=0o755)
+    for step in put_file(steward, uv.path, path, uv.sha256, "upload uv", mode=0o755):
+        yield replace(step, state=State.BUILDING)  # a state never goes back from syncing
     root = steward.hello["root"]
     script = environment.venv_script(plan, environment.VenvPaths(root, f"{root}/{path}"))
     steward.call("mkdir", path="envs")

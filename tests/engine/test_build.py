@@ -109,6 +109,12 @@ def test_an_image_is_built_and_told_step_by_step(engine: Engine, base_image: str
     assert "hello" in [p.detail for p in said]
 
 
+def test_a_line_is_told_whole_however_it_came(engine: Engine, base_image: str, tag: str) -> None:
+    wanted = recipe(tag, base_image, "RUN printf one; sleep 0.2; printf ' two\\nthr'; sleep 0.2; echo ee")
+    said, _ = run(images.build(engine, wanted))
+    assert [p.detail for p in said][-4:-2] == ["one two", "three"]
+
+
 def test_the_same_recipe_again_is_the_same_image(engine: Engine, base_image: str, tag: str) -> None:
     wanted = recipe(tag, base_image, "COPY x /x", "RUN head -c 8 /dev/urandom > /y", files={"x": b"1"})
     assert run(images.build(engine, wanted))[1] == run(images.build(engine, wanted))[1]

@@ -61,7 +61,7 @@ def own_images(docker_socket: str) -> Iterator[None]:
         output(["docker", "rmi", "--force", made])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fresh_base(base_image: str, own_images: None) -> Iterator[str]:
     """The base image with an id of its own: nothing was ever built on it. Only this machine's engine has it."""
     name = f"launcher-test/fresh:{uuid.uuid4().hex[:8]}"

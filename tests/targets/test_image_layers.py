@@ -41,9 +41,7 @@ class Here:
 
     def image(self) -> dict[str, Any]:
         """The image that the last run used, as the engine knows it."""
-        home = self.laptop.work / "runs" / self.laptop.status()["id"]
-        segment = json.loads((home / "capsule.json").read_text())["segments"][0]
-        found: dict[str, Any] = json.loads(docker("image", "inspect", segment["image"]))[0]
+        found: dict[str, Any] = json.loads(docker("image", "inspect", self.laptop.segment()["image"]))[0]
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,13 +43,8 @@ class Everywhere:
     runs: Mapping[str, str]
     seconds: Mapping[str, float]
 
-    def capsule(self, door: str) -> dict[str, Any]:
-        home = self.laptop.work / "runs" / self.runs[door]
-        found: dict[str, Any] = json.loads((home / "capsule.json").read_text())
-        return found
-
     def fingerprint(self, door: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.capsule(door)["segments"][0]["fingerprint"]
+        found: dict[str, Any] = self.laptop.segment(self.runs[door])["fingerprint"]
         return found
 
 
