@@ -45,7 +45,7 @@ class SSHHost:
             start = bootstrap.plan(self._root)
             channel = self._exec(start.command)
             bootstrap.begin(channel, start, self.name)
-            self._steward = Steward(channel, self.name)
+            self._steward = Steward(channel, self.name, channel.rtt_s)
             return self._steward
 
     def agent_path(self) -> str:

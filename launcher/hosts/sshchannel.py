@@ -25,7 +25,9 @@ class SSHChannel:
         self._name = name
         self._back = b""
         with translated(name):
+            start = time.monotonic()
             self._channel = transport.open_session(timeout=OPEN_S)
+            self.rtt_s = time.monotonic() - start  # one round trip, and a little of the server's time
             self._buffer = self._channel.in_buffer = PieceBuffer()
             self._channel.settimeout(TICK_S)
             self._channel.exec_command(command)

@@ -16,6 +16,8 @@ from launcher.hosts.request import Request
 SILENT_TICKS = 3  # a channel ticks every 5 s without a byte; the steward beats every 5 s
 HELLO_S = 30.0
 QUICK_S = 120.0
+MIN_WINDOW = 8 << 20
+LINE_BYTES_PER_S = 640e6
 UNBOUNDED = frozenset(
     {"batch", "read", "put", "follow", "run_script", "docker", "launch_container", "remove"}
 )
@@ -41,8 +43,9 @@ class Channel(Protocol):
 class Steward:
     """A steward that has said hello. After Unreachable it stays dead: ask the host for another."""
 
-    def __init__(self, channel: Channel, name: str = "the machine") -> None:
+    def __init__(self, channel: Channel, name: str = "the machine", rtt_s: float = 0.0) -> None:
         self.name = name
+        self._window = window_bytes(rtt_s)
         self.hello: dict[str, Any] = {}
         self._channel = channel
         self._writing = threading.Lock()
@@ -94,11 +97,12 @@ class Steward:
     def close(self) -> None:
         self._fail(Unreachable(f"the connection to {self.name} was closed"))
 
-    def _begin(self, op: str, payload: bytes | Iterable[bytes], args: dict[str, Any]) -> Request:
+    def _begin(self, op: str, payload: bytes | Iterable[bytes], given: dict[str, Any]) -> Request:
+        args = {"window": self._window, **given}
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            request = Request(self._next, self._grant, int(args.get("window", WINDOW)))
+            request = Request(self._next, self._grant, int(args["window"]))
             self._requests[self._next] = request
             self._next += 1
         header = {"id": request.number, "op": op, **args}
@@ -193,6 +197,15 @@ class Steward:
         for request in requests:
             request.fail(self._failure)
         self._channel.close()
+
+
+def window_bytes(rtt_s: float) -> int:
+    """How much of an answer may be under way: what a fast line carries in a round trip, and no more.
+
+    What is more than that waits in sshd, whose buffer grows by copying itself: for the first half gigabyte of a
+    connection that halved the speed.
+    """
+    return max(MIN_WINDOW, min(WINDOW, int(rtt_s * LINE_BYTES_PER_S)))
 
 
 def _result(request: Request, op: str, name: str) -> dict[str, Any]:

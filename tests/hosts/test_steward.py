@@ -239,6 +239,11 @@ def test_parts_of_one_request_do_not_become_another_s():
         Reader(lambda size, least: buffers.pop()).next()
 
 
+@pytest.mark.parametrize(("rtt_s", "mib"), [(0.0, 8), (0.001, 8), (0.05, 30), (0.2, 32), (60.0, 32)])
+def test_the_window_is_what_the_line_carries_in_a_round_trip(rtt_s, mib):
+    assert stewards.window_bytes(rtt_s) >> 20 == mib
+
+
 def test_a_slow_reader_of_one_stream_holds_up_nobody(steward, tmp_path):
     big = tmp_path / "big"
     with open(big, "wb") as file:
