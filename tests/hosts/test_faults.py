@@ -158,5 +158,5 @@ def test_a_login_that_is_cut_anywhere_is_no_refusal(proxied):
         try:
             host.steward()
         except LauncherError as error:
-            assert isinstance(error, Unreachable), f"cut after {at} bytes: {error!r}"
+            assert isinstance(error, Unreachable), f"cut after {at} bytes: {error!r}"  # noqa: PT017 (which byte, matters)
         proxy.cut()

@@ -33,7 +33,9 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
 
 
 def started(laptop: Laptop, says: int) -> str:
-    laptop.ok("run", str(laptop.job("slow", SLOW)), "--on", "here", "-d", "-e", f"SAYS={says}", "-e", "REST=60")
+    laptop.ok(
+        "run", str(laptop.job("slow", SLOW)), "--on", "here", "-d", "-e", f"SAYS={says}", "-e", "REST=60"
+    )
     laptop.wait_for(lambda: "ready" in laptop.ok("logs", "last").out, "the job to be ready")
     run: str = laptop.status()["id"]
     return run
@@ -63,12 +65,16 @@ def test_a_job_that_finishes_when_asked_to_stop_is_not_resumed(laptop: Laptop) -
 def test_a_rerun_of_a_run_that_began_from_a_checkpoint_begins_from_it_too(laptop: Laptop) -> None:
     laptop.ok("run", str(laptop.job("slow", SLOW)), "--on", "here", "-e", "SAYS=0", "-e", "REST=0")
     first = laptop.status()["id"]
-    laptop.ok("run", str(laptop.work / "slow"), "--on", "here", "-e", "SAYS=0", "-e", "REST=0", "--from", first)
+    laptop.ok(
+        "run", str(laptop.work / "slow"), "--on", "here", "-e", "SAYS=0", "-e", "REST=0", "--from", first
+    )
     second = laptop.status()["id"]
     laptop.ok("rerun", second)
     third = laptop.status()["id"]
 
-    texts = [(laptop.work / "runs" / run / "checkpoints/one.txt").read_text() for run in (first, second, third)]
+    texts = [
+        (laptop.work / "runs" / run / "checkpoints/one.txt").read_text() for run in (first, second, third)
+    ]
     assert texts[0] == "fresh"
     assert all(text.endswith("resume/one.txt") for text in texts[1:])
     assert json.loads((laptop.work / "runs" / third / "capsule.json").read_text())["parent"] == second
