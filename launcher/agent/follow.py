@@ -102,6 +102,7 @@ class _End:
         self._folder = folder
         self._name = name
         self._exit = os.path.join(folder, records.EXIT)
+        self._state = os.path.join(folder, records.STATE)
         self._next = self._next_engine = 0.0
         self._running = False
         self.patience_s = LOOK_S
@@ -120,8 +121,9 @@ class _End:
         return os.path.exists(self._exit)
 
     def _contained(self, now):
-        """Whether the container may still do something. The engine is asked only when no agent lives."""
-        if not self._name:
+        """Whether an agent may yet come to life in the container. One that has lived has left its state, and
+        its free lock says all: then the engine, which may be what died, is not asked."""
+        if not self._name or os.path.exists(self._state):
             return False
         if now >= self._next_engine:
             self._next_engine = now + ENGINE_LOOK_S

@@ -11,6 +11,7 @@ from launcher.agent.operation import Failure
 from launcher.agent.steward_files import within
 
 MAX_RECORD = 1 << 20
+WORDS_BYTES = 2000
 
 
 def look(operation):
@@ -18,15 +19,23 @@ def look(operation):
     folder = within(operation.root, operation.args["folder"])
     name = operation.args.get("container")
     running = alive(folder)
-    return {
+    found = {
         "exists": os.path.isdir(folder),
         "alive": running,
-        "exit": record(
-            folder, records.EXIT
-        ),  # after `alive`: an agent that ended in between has left its record
+        # after `alive`: an agent that ended in between has left its record
+        "exit": record(folder, records.EXIT),
         "state": record(folder, records.STATE),
-        "container": container(name) if name else None,
+        "container": None,
     }
+    try:
+        found["container"] = container(name) if name else None
+    except Failure as error:
+        if found["state"] is None:  # else the folder says enough, and the engine may be what died
+            raise
+        found["docker_error"] = str(error)
+    if not running and found["exit"] is None:
+        found["agent_errors"] = _last_words(folder)
+    return found
 
 
 def signal(operation):
@@ -129,6 +138,16 @@ def _ps():
     lines = subprocess.run(["ps", "axeww", "-o", "pid=,command="], stdout=subprocess.PIPE).stdout.splitlines()
     pairs = (line.split(None, 1) for line in lines)
     return {int(pair[0]): pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _last_words(folder):
+    """What a dead agent wrote to its stderr last."""
+    try:
+        with open(os.path.join(folder, records.AGENT_ERRORS), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - WORDS_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _session(pid):

@@ -112,7 +112,10 @@ def why_lost(seen: Mapping[str, Any]) -> str:
         memory = ", out of memory" if container.get("oom") else ""
         return f"its container ended with {container.get('exit_code')}{memory} and left no exit record"
     said = str(seen.get("agent_errors") or "").strip().splitlines()
-    return f"its agent died: {said[-1]}" if said else "its agent died and left no exit record"
+    if said:
+        return f"its agent died: {said[-1]}"
+    engine = f"; {seen['docker_error']}" if seen.get("docker_error") else ""
+    return f"its agent died and left no exit record{engine}"
 
 
 def _gpus(need: Need, probe: Probe, chosen: str) -> None:

@@ -195,6 +195,15 @@ def test_a_look_tells_all_in_one_answer(steward, folder, lock):
     assert steward.call("look", folder="runs/none/0", container=None)["exists"] is False
 
 
+def test_a_look_tells_the_last_words_of_a_dead_agent(steward, folder, lock):
+    (folder / records.AGENT_ERRORS).write_text("x" * 5000 + "\nMemoryError\n")
+    assert "agent_errors" not in steward.call("look", folder=str(folder), container=None)
+    lock.close()
+    seen = steward.call("look", folder=str(folder), container=None)
+    assert seen["agent_errors"].endswith("x\nMemoryError\n")
+    assert len(seen["agent_errors"]) == 2000
+
+
 def test_records_that_are_torn_or_hostile_count_as_none(steward, folder):
     for text in (b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000):
         (folder / records.STATE).write_bytes(text)
