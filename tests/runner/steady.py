@@ -18,6 +18,7 @@ TRAIN = """
 import hashlib, json, os, pathlib, sys, time
 out = pathlib.Path(os.environ["LAUNCHER_OUT"])
 params = json.loads(os.environ["LAUNCHER_PARAMS"])
+pause = 0 if int(os.environ["LAUNCHER_SEGMENT"]) else params["pause"]  # a test does not wait for the rest
 with open(out / "starts.txt", "a") as file:
     file.write("started\\n")
 state, step = b"start", 0
@@ -35,7 +36,7 @@ while step < params["steps"]:
         head = json.dumps({"state": state.hex(), "step": step}).encode() + b"\\n"
         part.write_bytes(head + hashlib.shake_256(state).digest(params["bytes"]))
         part.rename(part.with_suffix(""))
-    time.sleep(params["pause"])
+    time.sleep(pause)
 (out / "final.json").write_text(state.hex())
 """
 
@@ -49,16 +50,16 @@ class Undisturbed:
     final: str
 
 
-def laptop_at(folder: Path, server: GPUServer, docker: bool = False, **address: Any) -> Laptop:
-    """A laptop with the job, and `server` as its target gpu1; `host`, `port`: a proxy in between."""
+def laptop_at(folder: Path, server: GPUServer, docker: bool = False, **params: Any) -> Laptop:
+    """A laptop with the job, and `server` as its target gpu1; `port`: of a proxy in between."""
     laptop = Laptop(folder)
-    host, port = address.get("host", server.host), address.get("port", server.port)
+    host, port = server.host, params.pop("port", server.port)
     laptop.ok(
         *("target", "add", "gpu1", f"ssh://{server.user}@{host}:{port}"),
         *("--host-key", server.fingerprint, "--key", server.key_path),
         *("--docker", "always" if docker else "never"),
     )
-    steady_job(laptop)
+    steady_job(laptop, **params)
     return laptop
 
 
