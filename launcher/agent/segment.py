@@ -35,6 +35,8 @@ def look(operation):
         found["docker_error"] = str(error)
     if not running and found["exit"] is None:
         found["agent_errors"] = _last_words(folder)
+        if found["container"] and found["state"] is None:  # it did not even begin
+            found["agent_errors"] += _container_log(name)
     return found
 
 
@@ -110,6 +112,12 @@ def container(name):
         raise Failure("docker", dockerapi.message(status, body))
     state = body["State"]
     return {"status": state["Status"], "exit_code": state["ExitCode"], "oom": bool(state.get("OOMKilled"))}
+
+
+def _container_log(name):
+    from launcher.agent import dockerapi
+
+    return dockerapi.last_words(name)
 
 
 def processes():

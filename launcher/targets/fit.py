@@ -13,6 +13,7 @@ from launcher.target import Finding, Need, Offer
 
 Probe = Mapping[str, Any]
 MIN_FREE_BYTES = 1 << 30
+NOT_FOUND = 127  # how a container's init ends that cannot execute what it was given
 
 
 def form(spec: JobSpec, probe: Probe, docker: str) -> str:
@@ -108,10 +109,13 @@ def why_lost(seen: Mapping[str, Any]) -> str:
     if not seen.get("exists"):
         return "its folder is gone"
     container = seen.get("container")
-    if container:
-        memory = ", out of memory" if container.get("oom") else ""
-        return f"its container ended with {container.get('exit_code')}{memory} and left no exit record"
     said = str(seen.get("agent_errors") or "").strip().splitlines()
+    if container:
+        if container.get("exit_code") == NOT_FOUND and said and "python" in said[-1]:
+            return "the job's image has no python3: the agent beside the job needs Python 3.8 or newer in it"
+        memory = ", out of memory" if container.get("oom") else ""
+        last = f": {said[-1]}" if said else ""
+        return f"its container ended with {container.get('exit_code')}{memory} and left no exit record{last}"
     if said:
         return f"its agent died: {said[-1]}"
     engine = f"; {seen['docker_error']}" if seen.get("docker_error") else ""
