@@ -85,7 +85,7 @@ class Bench:
                 aim = "<= 2 round trips" if where else "<= 3 ms"
                 print(f"{f'{what} {where}':44} {seconds * 1e3:7.2f}ms {'':>9} {'':>6}   {aim}")
 
-    def big_file(self, where: str = "", rounds: int = 3) -> None:
+    def big_file(self, where: str = "", rounds: int = 7) -> None:
         source, home = self._folder / "big", self._folder / "home"
         wanted = write_random(source, MIB)
 

@@ -1,5 +1,6 @@
 """Bad networks between a client and a real sshd."""
 
+import contextlib
 import hashlib
 import os
 import time
