@@ -1,6 +1,5 @@
 """Bad networks between a client and a real sshd."""
 
-import contextlib
 import hashlib
 import os
 import time
