@@ -48,12 +48,13 @@ class Laptop:
             "LAUNCHER_CONFIG": str(folder / "config"),
             **(variables or {}),
         }
+        self.command = [sys.executable, "-m", "launcher"]
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """The command running in the background, in a session of its own; `under`: the words of a tracer."""
         process = subprocess.Popen(
-            [*options.pop("under", ()), sys.executable, "-m", "launcher", *words],
+            [*options.pop("under", ()), *self.command, *words],
             cwd=options.pop("cwd", self.work),
             env=self.env,
             stdin=subprocess.DEVNULL,
