@@ -29,6 +29,10 @@ METRICS = f"{records.OUT}/{records.METRICS}"
 MAX_LOG_LINE_BYTES = 1 << 20
 
 
+class Heard:
+    """The place answers, and has nothing new to say."""
+
+
 @dataclass
 class Session:
     """One connection's worth of bringing a segment home. `exit` is set once the end is proven and all is home."""
@@ -45,7 +49,7 @@ class Session:
     _unfit: set[str] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def follow(self) -> Iterator[Event]:
+    def follow(self) -> Iterator[Event | Heard]:
         """Until the segment ends: events as they happen. Closing the generator detaches; nothing is lost."""
         inbox: queue.Queue[Any] = queue.Queue(maxsize=8)
         reader = threading.Thread(target=self._read_into, args=(inbox,), daemon=True)
@@ -121,7 +125,7 @@ class Session:
             return True
         return False
 
-    def _sort(self, inbox: queue.Queue[Any], puller: _Puller) -> Iterator[Event]:
+    def _sort(self, inbox: queue.Queue[Any], puller: _Puller) -> Iterator[Event | Heard]:
         while (item := inbox.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -129,7 +133,7 @@ class Session:
                 yield item
                 continue
             path, data = item
-            yield from self._take(path, data)
+            yield from self._take(path, data) if path else [Heard()]
             if path == records.MANIFEST:
                 puller.wake(self.wanted())
         self.ended = True
@@ -144,8 +148,6 @@ class Session:
                 yield item
 
     def _take(self, path: str, data: bytes) -> Iterator[Event]:
-        if not path:
-            return
         limit = published.MAX_LINE_BYTES if path == records.MANIFEST else MAX_LOG_LINE_BYTES
         whole, rest = _whole_lines(self._lines.get(path, b""), data)
         if len(rest) > limit:

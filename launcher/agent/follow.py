@@ -23,7 +23,7 @@ RUNNING = ("created", "running", "restarting", "paused", "removing")
 def follow(operation):
     """{"ended":true,"exit":bool} when the segment is over and every byte was sent.
 
-    Where nothing grows, an empty frame of path "" goes out every few seconds: somebody still watches.
+    An empty frame of path "" goes out first, and every few seconds: somebody watches.
     """
     folder = within(operation.root, operation.args["folder"])
     if not os.path.isdir(folder):
@@ -34,6 +34,7 @@ def follow(operation):
     end = _End(folder, operation.args.get("container"))
     quiet = time.monotonic() + QUIET_S
     try:
+        operation.send(path="")
         while True:
             operation.check()
             watch.add(tails)

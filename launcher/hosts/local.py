@@ -19,7 +19,8 @@ from launcher.hosts import archive
 from launcher.hosts.forward import Forward
 from launcher.hosts.steward import Steward
 
-TICK_S = 5.0
+TICK_S = 2.5
+GOODBYE_S = 5.0
 WORDS_BYTES = 2000
 
 
@@ -132,7 +133,7 @@ class ProcessChannel:
         with contextlib.suppress(OSError):
             self._stdin.close()
         try:
-            self._process.wait(TICK_S)
+            self._process.wait(GOODBYE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -11,7 +11,7 @@ from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.lean import paramiko
 from launcher.hosts.sshbuffer import PieceBuffer
 
-TICK_S = 5.0
+TICK_S = 2.5  # a read that waits for many bytes hands over fewer so much later
 OPEN_S = 15.0
 END_S = 1.0  # within which a process's exit status follows its last byte
 WORDS_BYTES = 2000

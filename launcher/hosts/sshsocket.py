@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+import time
 
 from launcher.errors import Unreachable
 
 CONNECT_S = 15.0
+TRY_S = 3.7
 USER_TIMEOUT_MS = 10_000
 QUICK_READS = 200
 BLOCK = 256 << 10
@@ -39,7 +41,7 @@ class QuickSocket(socket.socket):
 def connect(host: str, port: int) -> socket.socket:
     """Connect within 15 s. Every fault is Unreachable with the cause named."""
     try:
-        plain = socket.create_connection((host, port), CONNECT_S)
+        plain = _connect(host, port)
     except socket.gaierror as error:
         raise Unreachable(f"{host} cannot be resolved: {error.strerror}", "is the name right?") from error
     except TimeoutError as error:
@@ -54,6 +56,18 @@ def connect(host: str, port: int) -> socket.socket:
     quick.settimeout(CONNECT_S)
     _tune(quick)
     return quick
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    """Several short tries: within one the system asks again after 1, 3, 7 and 15 s, and so would find a network
+    that is back as late as 8 s after."""
+    give_up = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            return socket.create_connection((host, port), TRY_S)
+        except TimeoutError:
+            if time.monotonic() + TRY_S > give_up:
+                raise
 
 
 def _tune(sock: socket.socket) -> None:

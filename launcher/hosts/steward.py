@@ -13,7 +13,7 @@ from launcher.agent.frames import FRAME_COST, MAX_PAYLOAD, WINDOW, BadFrame, Hea
 from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.request import Request
 
-SILENT_TICKS = 3  # a channel ticks every 5 s without a byte; the steward beats every 5 s
+SILENT_TICKS = 6  # a channel ticks every 2.5 s without a byte; the steward beats every 5 s
 HELLO_S = 30.0
 QUICK_S = 120.0
 MIN_WINDOW = 8 << 20
@@ -27,7 +27,7 @@ class Channel(Protocol):
     """Bytes to and from a process somewhere. Its faults are Unreachable."""
 
     def read(self, size: int, least: int = 1) -> bytes:
-        """Up to `size` bytes as soon as there are any; b"" at the end; TimeoutError after 5 s of silence.
+        """Up to `size` bytes as soon as there are any; b"" at the end; TimeoutError after 2.5 s of silence.
 
         It may wait for `least` bytes where that saves work, but not when they do not come.
         """

@@ -13,7 +13,7 @@ from launcher.runner import settle
 from launcher.runner.context import Context, LogQuery
 from launcher.runner.homes import home_of
 from launcher.runner.logquery import chosen
-from launcher.session import Session
+from launcher.session import Heard, Session
 from launcher.target import Target
 from launcher.vault import Home
 
@@ -63,7 +63,8 @@ def follow(
                     ctx.ledger.update_segment(run.id, segment.number, unreachable_since=None)
                     yield Notice(f"{segment.target} answers again")
                 attempts = 0
-                yield event
+                if not isinstance(event, Heard):
+                    yield event
                 if isinstance(event, Result):
                     return
         except Unreachable as e:
@@ -77,7 +78,7 @@ def follow(
         attempts += 1
 
 
-def _once(ctx: Context, run: Run, segment: Segment, target: Target, home: Home) -> Iterator[Event]:
+def _once(ctx: Context, run: Run, segment: Segment, target: Target, home: Home) -> Iterator[Event | Heard]:
     """One connection: follow until it breaks (Unreachable) or the segment ends (Result)."""
     with target.open(segment) as folder:
         session = Session(folder, home, segment)

@@ -35,7 +35,7 @@ class MachineFolder:
         )
         for header, data in stream:
             path = header.get("path", "")
-            if path in offsets:
+            if path in offsets or not path:
                 yield path, data
 
     def put(self, path: str, data: bytes) -> None:
