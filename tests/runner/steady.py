@@ -85,7 +85,7 @@ def home_of(laptop: Laptop, run: str = "last") -> Path:
 def left_at(home: Path) -> Undisturbed:
     lines = records(home / "log.jsonl")
     stdout = "".join(line["text"] for line in lines if line["stream"] == "stdout")
-    checkpoints = {path.name: sha256(path) for path in sorted((home / "checkpoints").iterdir())}
+    checkpoints = {path.name: sha256(path) for path in sorted(home.glob("checkpoints/*"))}
     return Undisturbed(stdout, checkpoints, (home / "final.json").read_text())
 
 

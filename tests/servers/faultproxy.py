@@ -17,6 +17,7 @@ from types import TracebackType
 
 BLOCK = 256 << 10
 IN_FLIGHT = 96 << 20
+REACH_S = 2.5
 
 
 @dataclass
@@ -87,7 +88,7 @@ class FaultProxy:
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(self.faults.rtt_s)  # the client's connect() was answered by us, too early
-        far_reader, far_writer = await asyncio.open_connection(*self._target, limit=BLOCK)
+        far_reader, far_writer = await self._reach()
         up = _Direction(self.faults, far_writer, False)
         down = _Direction(self.faults, writer, True)
         jobs = [asyncio.ensure_future(up.carry(reader)), asyncio.ensure_future(down.carry(far_reader))]
@@ -99,6 +100,14 @@ class FaultProxy:
             await asyncio.gather(*jobs, return_exceptions=True)
             for end in (writer, far_writer):
                 end.transport.abort() if self.faults.cut_after is not None else end.close()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The target, as soon as it can be reached again: the system alone would ask ever more rarely."""
+        while True:
+            try:
+                return await asyncio.wait_for(asyncio.open_connection(*self._target, limit=BLOCK), REACH_S)
+            except TimeoutError:
+                continue
 
 
 class _Direction:
