@@ -11,6 +11,7 @@ bytes have changed between Python versions (device numbers, 3.9).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tarfile
@@ -30,6 +31,7 @@ FILES = "files/"
 
 BLOCK = 512
 CHUNK = 1 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 MAX_OCTAL = 8**11  # what the size field of a ustar header can hold
 
 
@@ -67,7 +69,10 @@ def pack(contents: Contents, cache: Path) -> Bundle:
             raise
         records.sync_folder(str(cache))
     except OSError as error:
-        raise LauncherError(f"cannot write the bundle to {cache}: {error.strerror}") from error
+        raise LauncherError(
+            f"cannot write the bundle to {cache}: {error.strerror}",
+            f"free some space on the disk of {cache}" if error.errno in NO_ROOM else "set LAUNCHER_HOME",
+        ) from error
     return Bundle(cache / digest, digest, size, contents.choice.large)
 
 

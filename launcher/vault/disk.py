@@ -33,9 +33,7 @@ def trouble(path: str | Path) -> Iterator[None]:
 
 def full(path: str | Path, needed_bytes: int = 0) -> LauncherError:
     """The disk that holds `path` has no room."""
-    place = Path(path).absolute()
-    while not place.exists():
-        place = place.parent
+    place = _nearest(path)
     found = os.statvfs(place)
     while not place.is_mount():
         place = place.parent
@@ -48,6 +46,22 @@ def full(path: str | Path, needed_bytes: int = 0) -> LauncherError:
         f"the disk at {place} is full: it {what}{wants}",
         "free some space and run the command again: what has come is kept and not fetched twice",
     )
+
+
+def check_room(path: Path, needed_bytes: int) -> None:
+    """Raise `full` unless the disk on which `path` is or would be has room."""
+    with trouble(path):
+        found = os.statvfs(_nearest(path))
+    if found.f_bavail * found.f_frsize < needed_bytes:
+        raise full(path, needed_bytes)
+
+
+def _nearest(path: str | Path) -> Path:
+    """`path`, or the first folder above it that is there."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def free_bytes(fd: int) -> int:

@@ -20,6 +20,8 @@ from launcher.vault.names import CAPSULE
 from launcher.vault.receive import Reader
 from launcher.vault.writer import Writer, lock, make
 
+LEAST_ROOM_BYTES = 1 << 20
+
 # Asked for a path in $LAUNCHER_OUT and its first byte, yields the bytes from there on.
 Opener = Callable[[str, int], Iterable[bytes]]
 
@@ -41,7 +43,9 @@ class Home:
 
     @classmethod
     def create(cls, path: str | Path, keep: Keep = "all") -> Home:
+        """A new run's folder, on a disk with some room: what is started into a full one cannot come home."""
         home = cls(path, keep)
+        disk.check_room(home.path, LEAST_ROOM_BYTES)
         make(home.path)
         return home
 
