@@ -28,9 +28,12 @@ class Host(Protocol):
         """A connection to a Unix socket there, good enough for http.client (makefile, sendall, recv, …)."""
 
     def forward(
-        self, local_port: int, remote_port: int, address: str = "127.0.0.1"
+        self, local_port: int, remote_port: int, address: str = "127.0.0.1", relay: Sequence[str] = ()
     ) -> AbstractContextManager[int]:
-        """A port of this machine (loopback only; 0: any) that leads to one there, while the context lasts."""
+        """A port of this machine (loopback only; 0: any) that leads to one there, while the context lasts.
+
+        `relay` are the words of a process there that is asked for each connection refused at that address.
+        """
 
     def shell(self, argv: Sequence[str] = ()) -> int:
         """This terminal, there: a login shell or `argv`; its exit code."""

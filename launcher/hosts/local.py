@@ -12,11 +12,12 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from launcher.agent import records
 from launcher.errors import RemoteError, Unreachable
 from launcher.hosts import archive
-from launcher.hosts.forward import Forward
+from launcher.hosts.forward import Forward, Piped
 from launcher.hosts.steward import Steward
 
 TICK_S = 2.5
@@ -66,8 +67,18 @@ class LocalHost:
         return connection
 
     @contextlib.contextmanager
-    def forward(self, local_port: int, remote_port: int, address: str = "127.0.0.1") -> Iterator[int]:
-        with Forward(local_port, lambda: socket.create_connection((address, remote_port), 15)) as port:
+    def forward(
+        self, local_port: int, remote_port: int, address: str = "127.0.0.1", relay: Sequence[str] = ()
+    ) -> Iterator[int]:
+        def dial() -> Any:
+            try:
+                return socket.create_connection((address, remote_port), 15)
+            except OSError:
+                if not relay:
+                    raise
+                return Piped(self.steward(), relay)
+
+        with Forward(local_port, dial) as port:
             yield port
 
     def shell(self, argv: Sequence[str] = ()) -> int:

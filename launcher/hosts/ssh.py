@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RemoteError
 from launcher.hosts import archive, bootstrap
-from launcher.hosts.forward import Forward
+from launcher.hosts.forward import Forward, Piped
 from launcher.hosts.hostkeys import Ask
 from launcher.hosts.sshconfig import SSHAddress, resolve
 from launcher.hosts.steward import Steward
@@ -66,11 +66,18 @@ class SSHHost:
             return session
 
     @contextlib.contextmanager
-    def forward(self, local_port: int, remote_port: int, address: str = "127.0.0.1") -> Iterator[int]:
+    def forward(
+        self, local_port: int, remote_port: int, address: str = "127.0.0.1", relay: Sequence[str] = ()
+    ) -> Iterator[int]:
         from launcher.hosts import sshchannel
 
         def dial() -> Any:
-            return sshchannel.open_port(self.transport(), address, remote_port, self.name)
+            try:
+                return sshchannel.open_port(self.transport(), address, remote_port, self.name)
+            except RemoteError:
+                if not relay:
+                    raise
+                return Piped(self.steward(), relay)
 
         self.transport()  # a fault shows now, not at the first visitor
         with Forward(local_port, dial) as port:

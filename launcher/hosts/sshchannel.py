@@ -16,6 +16,7 @@ OPEN_S = 15.0
 END_S = 1.0  # within which a process's exit status follows its last byte
 WORDS_BYTES = 2000
 PIECE = 32 << 10
+REFUSED = "Unable to open channel."  # paramiko's words for the second of two threads that are refused at once
 
 
 class SSHChannel:
@@ -110,7 +111,7 @@ def open_unix(transport: Any, path: str, name: str) -> paramiko.Channel:
             raise Unreachable(f"{name}: no answer for {path}")
         found: paramiko.Channel | None = transport._channels.get(number)
         if found is None:
-            raise transport.get_exception() or paramiko.SSHException("the channel was refused")
+            raise transport.get_exception() or paramiko.SSHException(REFUSED)
     return found
 
 
@@ -123,6 +124,8 @@ class translated(contextlib.AbstractContextManager[None]):
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, paramiko.ChannelException):
             raise RemoteError(f"{self._name}: the server refused: {error.text}") from error
+        if isinstance(error, paramiko.SSHException) and str(error) == REFUSED:
+            raise RemoteError(f"{self._name}: the server refused") from error
         # Not only SSHException: open_channel raises whatever ended paramiko's thread (InvalidTag and more).
         if isinstance(error, Exception) and not isinstance(error, LauncherError):
             raise Unreachable(f"{self._name}: the connection is gone: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from launcher.errors import Refused
 from launcher.events import Notice
+from launcher.hosts.forward import relay
 from launcher.run import Run, Segment, State
 from launcher.runner.context import Context
 from launcher.targets.machine import MachineTarget
@@ -41,7 +42,8 @@ def shell(ctx: Context, run: Run) -> int:
 def forward(ctx: Context, run: Run, local_port: int, remote_port: int) -> Iterator[Notice]:
     """Make a port of the job's machine this machine's, on loopback only, until closed."""
     target, segment = _living(ctx, run)
-    with target.host.forward(local_port, remote_port, target.address_of(segment)) as port:
+    words = target.beside_job(segment, relay(remote_port))
+    with target.host.forward(local_port, remote_port, target.address_of(segment), words) as port:
         yield Notice(f"http://127.0.0.1:{port} → port {remote_port} of {run.id}; Ctrl-C ends it")
         while target.status(segment).state is State.RUNNING:
             time.sleep(LOOK_S)
