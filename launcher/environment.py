@@ -28,10 +28,11 @@ HEAVY = re.compile(  # wheels over 50 MB, beside those whose size the lock knows
     r"torch|torchvision|torchaudio|triton|pytorch-triton.*|nvidia-.*|cuda-toolkit|tensorflow.*|jaxlib|jax-cuda.*"
     r"|xformers|flash-attn|vllm|bitsandbytes|cupy.*|deepspeed|paddlepaddle.*|opencv-.*|pyspark|polars.*|ray"
 )
-IMAGES = "launcher/env"
+OUR_IMAGES = "launcher/"  # names of images that only we make
+IMAGES = f"{OUR_IMAGES}env"
 IMAGE_ROOT = "/opt/launcher"
 IMAGE_ENV = f"{IMAGE_ROOT}/env"
-UV_IMAGES = "launcher/uv"
+UV_IMAGES = f"{OUR_IMAGES}uv"
 UV_DOCKERFILE = b"FROM scratch\nCOPY uv /uv\n"
 SHELL_FILE, HEAVY_FILE, REST_FILE = "environment.sh", "heavy.txt", "rest.txt"
 END = "END_OF_LAUNCHER_FILE"

@@ -17,6 +17,7 @@ from docker.errors import APIError, ImageNotFound
 
 from launcher.engine.connection import Engine, stream
 from launcher.engine.context import Context, packed, size_of
+from launcher.engine.names import digest
 from launcher.engine.sending import Upload, sending
 from launcher.errors import RemoteError
 from launcher.events import Progress
@@ -83,29 +84,6 @@ def have(engine: Engine, name: str, arch: str) -> Generator[Progress, None, str]
             "name an image that was made for both, or remove that one there",
         )
     return digest(name, found)
-
-
-def digest(name: str, found: Mapping[str, Any]) -> str:
-    """What identifies an image: its registry's digest, or its id where it came from no registry."""
-    repository = name.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    for known in found.get("RepoDigests") or ():
-        if known.partition("@")[0].rpartition("/")[2] == repository:
-            return str(known.partition("@")[2])
-    return str(found["Id"])
-
-
-def bases_of(dockerfile: str) -> tuple[str, ...]:
-    """The images that a Dockerfile starts from, the last stage's last; those named by an ARG are left out."""
-    images, stages = [], set()
-    for line in re.sub(r"\\\r?\n", " ", dockerfile).splitlines():
-        words = [word for word in line.split() if not word.startswith("--")]
-        if len(words) < 2 or words[0].upper() != "FROM":
-            continue
-        if words[1] not in stages and words[1] != "scratch" and "$" not in words[1]:
-            images.append(words[1])
-        if len(words) == 4 and words[2].upper() == "AS":
-            stages.add(words[3])
-    return tuple(dict.fromkeys(images))
 
 
 def _sent(

@@ -98,10 +98,14 @@ def describe(probe: Probe) -> str:
     return f"{len(gpus)} x {gpus[0]}" if gpus else "no GPU"
 
 
-def image_ids(listed: Any) -> dict[str, str]:
-    """Name -> id of the images that an engine lists."""
+def images_by_name(listed: Any) -> dict[str, Mapping[str, Any]]:
+    """The images that an engine lists, by their tags and by their digests."""
     images = listed if isinstance(listed, list) else []
-    return {name: str(image["Id"]) for image in images for name in image.get("RepoTags") or ()}
+    return {
+        name: image
+        for image in images
+        for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
+    }
 
 
 def why_lost(seen: Mapping[str, Any]) -> str:

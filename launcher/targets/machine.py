@@ -10,7 +10,7 @@ from typing import Any
 from launcher.agent import records
 from launcher.config import Config, TargetConfig
 from launcher.engine.run import SEGMENT_PATH, Place, account_files, container_config, container_name
-from launcher.environment import IMAGES
+from launcher.environment import OUR_IMAGES
 from launcher.errors import RemoteError
 from launcher.hosts.host import Host
 from launcher.run import Resource, Segment, State, Status
@@ -32,7 +32,7 @@ class MachineTarget:
         self.name, self.host, self.config = target.name, host, config
         self._options = target.options
         self._probe: Mapping[str, Any] | None = None
-        self._images: Mapping[str, str] = {}
+        self._images: Mapping[str, Mapping[str, Any]] = {}
         self._warming: Later | None = None
 
     def check(self) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ class MachineTarget:
         if self._probe is None:
             warming, self._warming = self._warming, None
             self._probe, *more = warming.result() if warming else self._ask()
-            self._images = fit.image_ids(more[0].get("body")) if more else {}
+            self._images = fit.images_by_name(more[0].get("body")) if more else {}
         return self._probe
 
     def _ask(self) -> list[Mapping[str, Any]]:
@@ -162,13 +162,13 @@ class MachineTarget:
         """The machine's architecture, as uname says it."""
         return str(self.host.steward().hello["arch"])
 
-    def image_id(self, name: str) -> str | None:
-        """The id of an image that the engine there has; our own are all known from the probe."""
+    def image(self, name: str) -> Mapping[str, Any] | None:
+        """What the engine there says of an image that it has; our own are all known from the probe."""
         self.probe()
-        if name in self._images or name.startswith(f"{IMAGES}:"):
+        if name in self._images or name.startswith(OUR_IMAGES):
             return self._images.get(name)
         found = self._docker_call("GET", f"/images/{_quoted(name)}/json", (200, 404))
-        return str(found["Id"]) if isinstance(found, dict) and "Id" in found else None
+        return found if isinstance(found, dict) and "Id" in found else None
 
     def dial_docker(self) -> Any:
         """A connection to the engine there."""

@@ -19,6 +19,7 @@ from launcher.engine import build as images
 from launcher.engine.build import Recipe
 from launcher.engine.connection import Engine, connected
 from launcher.engine.context import Context
+from launcher.engine.names import bases_of
 from launcher.errors import RemoteError, Unreachable
 from launcher.events import Progress
 from tests.engine.conftest import Reach
@@ -141,7 +142,7 @@ def test_a_jobs_own_dockerfile_sees_the_jobs_files(
         bundle.add(tmp_path / "train.py", "files/train.py")
         bundle.add(tmp_path / "Dockerfile", "files/docker/train.Dockerfile")
     context = Context(bundle=tmp_path / "bundle")
-    wanted = Recipe(context, tag, images.bases_of(text), dockerfile="docker/train.Dockerfile")
+    wanted = Recipe(context, tag, bases_of(text), dockerfile="docker/train.Dockerfile")
     said, (_, base) = run(images.build(engine, wanted))
     assert "print('train')" in [p.detail for p in said]
     assert base.startswith("sha256:")
@@ -277,4 +278,4 @@ def test_an_engine_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
     ],
 )
 def test_the_bases_of_a_dockerfile_are_found(text: str, bases: tuple[str, ...]) -> None:
-    assert images.bases_of(text) == bases
+    assert bases_of(text) == bases

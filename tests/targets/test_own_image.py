@@ -76,6 +76,31 @@ def test_an_image_is_pulled_by_its_digest_and_used_as_it_is(here: Laptop, made: 
     assert segment["fingerprint"]["shown"]["build"] == "found"
 
 
+def test_an_image_that_the_server_cannot_pull_is_shipped(
+    laptop: Laptop, shared_gpu_server: GPUServer, made: Any
+) -> None:
+    add_target(laptop, shared_gpu_server, docker="always")
+    mine = made("RUN echo shipped >/marker")
+    with registry.running() as address:
+        name = f"{address}/mine"
+        docker("tag", mine, f"{name}:1")
+        digest = next(word for word in docker("push", f"{name}:1").split() if word.startswith("sha256:"))
+        docker("rmi", f"{name}:1", mine)
+        job = laptop.job("own", WHERE, run="python3 train.py", environment={"image": f"{name}@{digest}"})
+        refused = laptop.launcher("run", str(job), "--on", "gpu1")
+        done = laptop.ok("run", str(job), "--on", "gpu1", "--image", "ship")
+        again = laptop.ok("--json", "run", str(job), "--on", "gpu1", "--image", "ship")
+
+    assert refused.code == 125
+    assert "--image ship" in refused.err
+    assert "ran in /usr shipped" in done.out
+    assert laptop.segment()["base"] == digest
+    assert '"phase":"ship image"' not in again.out
+    laptop.ok("release", "--all")
+    docker("rmi", "--force", f"{name}@{digest}", laptop.segment()["image"])
+    shared_gpu_server.run(f"docker rmi --force {laptop.segment()['image']}")
+
+
 def test_a_dockerfile_of_the_job_is_built_beside_the_gpu(
     laptop: Laptop, shared_gpu_server: GPUServer
 ) -> None:
@@ -87,12 +112,16 @@ def test_a_dockerfile_of_the_job_is_built_beside_the_gpu(
 
     first = laptop.ok("run", str(job), "--on", "gpu1")
     image = laptop.segment()["image"]
+    base = laptop.segment()["base"]
     second = laptop.ok("run", str(job), "--on", "gpu1")
 
     assert "ran in /usr built" in first.out
+    assert "image: " in first.err
+    assert "image: " not in second.err
     assert "ran in /usr built" in second.out
     assert laptop.segment()["image"] == image
-    assert laptop.segment()["base"].startswith("sha256:")
+    assert laptop.segment()["base"] == base
+    assert base.startswith("sha256:")
     laptop.ok("release", "--all")
     shared_gpu_server.run(f"docker rmi --force {image}")
 
