@@ -159,11 +159,12 @@ def _look_over_shoulder(ctx: Context, run: Run, home: Home) -> Iterator[Event]:
     """Another process brings this run home: show what it writes, take over when it ends."""
     yield Notice("another launcher process follows this run; showing what it brings")
     position = home.log_path.stat().st_size if home.log_path.exists() else 0
-    while not home.try_lock():
-        time.sleep(0.1)
+    ours = False
+    while not ours:
+        ours = home.try_lock()  # before the last look, so that nobody writes after it
         position, block = home.tail(position)
-        if block:
+        while block:
             yield LogLines(block)
-    _, block = home.tail(position)
-    if block:
-        yield LogLines(block)
+            position, block = home.tail(position)
+        if not ours:
+            time.sleep(0.1)
