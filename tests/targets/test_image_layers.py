@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.laptop import Laptop
+from tests.laptop import Laptop, kill
 from tests.servers import interpreter
 from tests.servers.interpreter import Served
 from tests.servers.programs import docker
@@ -77,6 +77,21 @@ def test_a_small_package_leaves_the_heavy_layer_as_it_is(here: Here, served_pyth
     heavy = len(before) - 1  # its last layer says that it is complete
     assert after[:heavy] == before[:heavy]
     assert len(served_python.asked) == fetched
+
+
+def test_a_build_whose_client_was_killed_is_finished_by_attach(here: Here) -> None:
+    laptop, job = here.laptop, here.job("click", "packaging")
+    said = laptop.folder / "said"
+    with open(said, "wb") as out:
+        client = laptop.start("--json", "run", str(job), "--on", "here", stdout=out)
+        laptop.wait_for(lambda: "build_packages" in said.read_text(), "packages being installed")
+        kill(client)
+
+    assert laptop.status()["state"] == "building"
+    done = laptop.ok("attach", "last")
+
+    assert "code 1" in done.out
+    assert laptop.status()["state"] == "succeeded"
 
 
 def test_nothing_secret_enters_a_build(here: Here) -> None:

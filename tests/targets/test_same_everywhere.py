@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.laptop import Laptop
+from tests.laptop import Laptop, records, sha256
 from tests.servers import interpreter
 from tests.servers.gpu_server import GPUServer
 from tests.servers.interpreter import Served
 from tests.targets.conftest import DOORS, add_target
+from tests.targets.test_contract import TRAIN as RELAY
 
 TRAIN = """
 import hashlib, json, os, pathlib, sys
@@ -126,3 +128,33 @@ def test_a_job_changed_by_one_byte_differs(everywhere: Everywhere) -> None:
     differ = {what for what, equal in same.items() if not equal}
     assert differ == {"job", "bundle", "newest checkpoint", "metrics from step 1"}
     assert {"lock", "portable fingerprint"} <= same.keys()
+
+
+def test_a_run_that_changes_doors_ends_as_an_undisturbed_one(everywhere: Everywhere) -> None:
+    laptop = everywhere.laptop
+    environment = {"python": interpreter.MINOR, "requirements": "requirements.lock"}
+    job = laptop.job("wanders", RELAY, environment=environment, params={"steps": 30, "pause": 0.1})
+    (job / "requirements.lock").write_bytes((everywhere.job / "requirements.lock").read_bytes())
+    laptop.ok("run", str(job), "--on", DOORS[0], "-p", "pause=0", "--name", "straight")
+    straight = laptop.work / "runs" / laptop.status()["id"]
+
+    laptop.ok("run", str(job), "--on", DOORS[0], "-d")
+    run = laptop.status()["id"]
+    home = laptop.work / "runs" / run
+    for number, door in enumerate(DOORS[1:], 1):
+        step = f"step {number * 5}\n"
+        laptop.wait_for(lambda step=step: step in laptop.ok("logs", run).out, "five more steps")
+        laptop.ok("cancel", run)
+        assert laptop.launcher("attach", run).code == 75
+        last = ["-d"] if door != DOORS[-1] else []
+        laptop.ok("resume", run, "--on", door, *last)
+
+    status = laptop.status(run)
+    assert (status["state"], len(status["segments"])) == ("succeeded", len(DOORS))
+    assert (home / "final.json").read_text() == (straight / "final.json").read_text()
+    assert sha256(home / "checkpoints/step-030.json") == sha256(straight / "checkpoints/step-030.json")
+    lines = records(home / "log.jsonl")
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    capsule = json.loads((home / "capsule.json").read_text())
+    prints = {segment["fingerprint"]["portable_sha256"] for segment in capsule["segments"]}
+    assert len(prints) == 1
