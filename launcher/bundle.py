@@ -11,6 +11,7 @@ bytes have changed between Python versions (device numbers, 3.9).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -65,7 +66,8 @@ def pack(contents: Contents, cache: Path) -> Bundle:
                 digest, size = _write(out, _archive(contents))
             os.replace(temporary, cache / digest)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):  # Ctrl-C may come when it has its name already
+                os.unlink(temporary)
             raise
         records.sync_folder(str(cache))
     except OSError as error:
