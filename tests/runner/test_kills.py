@@ -36,6 +36,8 @@ from tests.servers.programs import need
 AT_ONCE = 4
 RUN = ("run", "steady", "--on", "gpu1")
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,linkat,unlinkat,mkdirat,ftruncate,connect,sendto"
+WAY_ON = re.compile("launcher attach steady-|nothing was started|interrupted")
+INTERRUPTS = {"plain": 8, "docker": 4}
 SPREAD = {"plain": 15, "docker": 6}  # points, evenly chosen; LAUNCHER_TEST_POINTS=1000 takes all
 
 
@@ -123,6 +125,18 @@ def test_a_client_that_is_killed_at_its_durable_steps_is_gone_on_from(bed: Bed) 
     assert 0 < report.never_began < report.fired
 
 
+def test_a_client_that_is_interrupted_at_its_durable_steps_ends_with_130_and_a_way_on(bed: Bed) -> None:
+    need(strace="strace")
+    everywhere = points(bed)
+    count = int(os.environ.get("LAUNCHER_TEST_POINTS", INTERRUPTS[bed.form]))
+    chosen = everywhere[3 :: max(1, round(len(everywhere) / count))]
+
+    report = disturbed(bed, {str(point): point.interrupt for point in chosen})
+
+    print(f"{report.fired} of {len(chosen)} interrupts were answered with 130")
+    assert report.fired >= 0.8 * len(chosen), report.missed
+
+
 @dataclass(frozen=True, order=True)
 class Point:
     """The moment when one of the client's threads makes this call for the `number`th time."""
@@ -131,10 +145,21 @@ class Point:
     number: int
 
     def strike(self, laptop: Laptop) -> bool:
-        inject = f"inject={self.call}:signal=KILL:when={self.number}"
+        code, _ = self._send("KILL", laptop)
+        return code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+    def interrupt(self, laptop: Laptop) -> bool:
+        code, said = self._send("INT", laptop)
+        assert code in (0, 130), f"{code}: {said}"
+        assert "Traceback" not in said, said
+        assert code == 0 or WAY_ON.search(said), said
+        return code == 130
+
+    def _send(self, name: str, laptop: Laptop) -> tuple[int, str]:
+        inject = f"inject={self.call}:signal={name}:when={self.number}"
         client = laptop.start(*RUN, under=(*strace(self.call, os.devnull), "-e", inject))
-        client.communicate(timeout=60)
-        return client.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        _, err = client.communicate(timeout=60)
+        return client.returncode, err.decode()
 
 
 def points(bed: Bed) -> list[Point]:
