@@ -23,13 +23,13 @@ def form(spec: JobSpec, probe: Probe, docker: str) -> str:
             said = f": {probe['docker_error']}" if docker != "never" and probe.get("docker_error") else ""
             raise Refused(
                 f"this job needs Docker (image, dockerfile or apt) and there is none{said}",
-                "start Docker there, or remove these keys from job.yaml",
+                _mended(probe, "start Docker there") + ", or remove these keys from job.yaml",
             )
         return "plain"
     if not probe.get("docker"):
         raise Refused(
             f"Docker does not answer there: {probe.get('docker_error') or 'no engine'}",
-            "start it, or set the target's docker option to auto",
+            _mended(probe, "start it") + ", or set the target's docker option to auto",
         )
     return "docker"
 
@@ -57,7 +57,8 @@ def findings(probe: Probe, docker: str) -> Iterator[Finding]:
     elif engine:
         yield Finding("docker", True, f"engine {engine['version']}")
     else:
-        hint = "install or start Docker, or go on without: the same lock makes a private environment"
+        hint = _mended(probe, "install or start Docker")
+        hint += ", or go on without: the same lock makes a private environment"
         yield Finding("docker", docker != "always", probe.get("docker_error") or "no engine", hint)
     gpus = probe.get("gpus") or []
     for gpu in gpus:
@@ -124,6 +125,13 @@ def why_lost(seen: Mapping[str, Any]) -> str:
         return f"its agent died: {said[-1]}"
     engine = f"; {seen['docker_error']}" if seen.get("docker_error") else ""
     return f"its agent died and left no exit record{engine}"
+
+
+def _mended(probe: Probe, otherwise: str) -> str:
+    """What makes Docker answer there."""
+    if "permission denied" in str(probe.get("docker_error")).lower():
+        return "let this user use it (`sudo usermod -aG docker USER` there)"
+    return otherwise
 
 
 def _gpus(need: Need, probe: Probe, chosen: str) -> None:

@@ -17,6 +17,7 @@ from launcher.job.spec import Environment
 from launcher.run import State
 from launcher.target import Step, Submission
 from launcher.targets.ready import Ready
+from launcher.targets.turn import turn
 
 if TYPE_CHECKING:
     from launcher.targets.machine import MachineTarget
@@ -112,25 +113,39 @@ def _own_tag(name: str) -> str:
 
 def _brought(target: MachineTarget, wish: Wish) -> Generator[Progress, None, Made]:
     """Made or pulled by the maker's engine, then sent if that is another one."""
+    from launcher.engine.build import PHASE
     from launcher.engine.connection import connected
 
-    with connected(wish.maker.dial_docker) as engine:
-        if wish.plan is not None:
-            made = yield from _environment(engine, wish, wish.plan)
-        elif wish.dockerfile is not None:
-            made = yield from _own_dockerfile(engine, wish)
-        else:
-            made = yield from _own_image(engine, wish)
-        if wish.maker is target:
-            return made
-        from launcher.engine.ship import Shipment, ship
+    # of several at once one builds, and the others find its layers: the engine alone would make all of them
+    with turn(wish.maker.host.steward(), f"envs/image-{_key(wish)}.lock") as mine:
+        yield from mine.taken(PHASE)
+        with connected(wish.maker.dial_docker) as engine:
+            made = yield from _made(engine, wish)
+            return made if wish.maker is target else (yield from _shipped(engine, target, made))
 
-        tag = _own_tag(made.tag) if "@" in made.tag else made.tag
-        if tag != made.tag:
-            engine.tag(made.tag, *tag.split(":"))
-        shipment = Shipment(tag, target.config.home / "ships")
-        there = yield from ship(engine, target.host.steward(), shipment)
-        return Made(tag, there, made.base)
+
+def _key(wish: Wish) -> str:
+    if wish.plan is not None:
+        return wish.plan.key
+    return wish.submission.bundle.digest[:16] if wish.dockerfile is not None else _own_tag(wish.base)[-16:]
+
+
+def _made(engine: Any, wish: Wish) -> Generator[Progress, None, Made]:
+    if wish.plan is not None:
+        return (yield from _environment(engine, wish, wish.plan))
+    if wish.dockerfile is not None:
+        return (yield from _own_dockerfile(engine, wish))
+    return (yield from _own_image(engine, wish))
+
+
+def _shipped(engine: Any, target: MachineTarget, made: Made) -> Generator[Progress, None, Made]:
+    from launcher.engine.ship import Shipment, ship
+
+    tag = _own_tag(made.tag) if "@" in made.tag else made.tag
+    if tag != made.tag:
+        engine.tag(made.tag, *tag.split(":"))
+    shipment = Shipment(tag, target.config.home / "ships")
+    return Made(tag, (yield from ship(engine, target.host.steward(), shipment)), made.base)
 
 
 def _own_image(engine: Any, wish: Wish) -> Generator[Progress, None, Made]:

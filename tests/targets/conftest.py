@@ -52,13 +52,22 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
 
 @pytest.fixture(scope="session")
 def own_images(docker_socket: str) -> Iterator[None]:
-    """Images of environments that the tests build in this machine's engine are gone at the end."""
-    command = ["docker", "images", "--filter", "label=launcher.environment", "--format"]
-    command.append("{{.Repository}}:{{.Tag}}")
-    before = set(output(command).split())
+    """Images that the tests make in this machine's engine are gone at the end."""
+    before = _made_here()
     yield
-    for made in set(output(command).split()) - before:
+    for made in _made_here() - before:
         output(["docker", "rmi", "--force", made])
+
+
+def _made_here() -> set[str]:
+    """What launcher made, but for uv: by name, as another name may hold it; by id what has lost its name."""
+    form = "{{.Repository}}:{{.Tag}} {{.ID}}"
+    found = set()
+    for only in ("reference=launcher/*", "label=launcher.environment"):
+        listed = output(["docker", "images", "--filter", only, "--format", form])
+        lines = [line.split() for line in listed.splitlines()]
+        found |= {identity if "<none>" in name else name for name, identity in lines}
+    return {name for name in found if not name.startswith(("launcher/uv:", "launcher-test/"))}
 
 
 @pytest.fixture(scope="module")

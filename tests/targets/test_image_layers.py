@@ -52,6 +52,12 @@ def here(locking_laptop: Laptop, fresh_base: str) -> Iterator[Here]:
     locking_laptop.launcher("release", "--all", "--force")
 
 
+def images_of(base: str) -> set[str]:
+    """All environments on that base, those that lost their name too."""
+    words = ["--filter", f"label=fresh={base}", "--filter", "label=launcher.environment"]
+    return set(docker("images", "--quiet", "--no-trunc", *words).split())
+
+
 def test_a_change_of_code_builds_nothing(here: Here) -> None:
     job = here.job("click")
     here.laptop.ok("run", str(job), "--on", "here")
@@ -92,6 +98,18 @@ def test_a_build_whose_client_was_killed_is_finished_by_attach(here: Here) -> No
 
     assert "code 1" in done.out
     assert laptop.status()["state"] == "succeeded"
+
+
+def test_of_several_at_once_one_builds(here: Here, served_python: Served) -> None:
+    laptop, job = here.laptop, here.job("click", "pluggy")
+    before, fetched = images_of(here.base), len(served_python.asked)
+
+    clients = [laptop.start("run", str(job), "--on", "here") for _ in range(3)]
+    said = [client.communicate(timeout=120) for client in clients]
+
+    assert [client.returncode for client in clients] == [0, 0, 0], said
+    assert len(images_of(here.base) - before) == 1
+    assert len(served_python.asked) <= fetched + 1
 
 
 def test_nothing_secret_enters_a_build(here: Here) -> None:
