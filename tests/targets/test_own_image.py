@@ -76,6 +76,20 @@ def test_an_image_is_pulled_by_its_digest_and_used_as_it_is(here: Laptop, made: 
     assert segment["fingerprint"]["shown"]["build"] == "found"
 
 
+def test_a_user_whom_docker_denies_access_is_told_how_to_get_it(laptop: Laptop, new_gpu_server: Any) -> None:
+    server = new_gpu_server()
+    server.run("gpasswd --delete trainer docker")
+    add_target(laptop, server, docker="always")
+    job = laptop.job("denied", WHERE, environment=NEEDS["apt"])
+
+    done = laptop.launcher("run", str(job), "--on", "gpu1")
+    found = laptop.launcher("check", "gpu1")
+
+    assert done.code == 126
+    assert "usermod -aG docker" in done.err
+    assert (found.code, "usermod -aG docker" in found.out + found.err) == (1, True)
+
+
 def test_an_image_that_the_server_cannot_pull_is_shipped(
     laptop: Laptop, shared_gpu_server: GPUServer, made: Any
 ) -> None:
