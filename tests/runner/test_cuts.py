@@ -22,7 +22,7 @@ from tests.runner.steady import assert_numbered, home_of, laptop_at, left_at, re
 from tests.servers.faultproxy import FaultProxy, Faults
 from tests.servers.gpu_server import GPUServer
 
-CUT_S = 25.0
+CUT_S = 21.0
 NOTICED_S, BACK_S = 20.0, 10.0
 MB = 1 << 20
 SILENCE = "time.sleep({seconds}); print('a word after the silence')"
@@ -90,7 +90,7 @@ class Cut:
 def cut(server: GPUServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
     folder = tmp_path_factory.mktemp("cuts")
     with FaultProxy(server.host, server.port, Faults(rate=3e6)) as slow:
-        steps = {"steps": 1700, "pause": 0.02, "every": 425}
+        steps = {"steps": 1550, "pause": 0.02, "every": 775}
         with ThreadPoolExecutor(4) as pool:
             chatty, pulling, quiet, asleep = pool.map(
                 lambda made: laptop_at(folder / made[0], server, **made[1]),
@@ -104,7 +104,7 @@ def cut(server: GPUServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                     ("asleep", steps),
                 ],
             )
-        quiet.job("steady", "import time; " + SILENCE.format(seconds=42))
+        quiet.job("steady", "import time; " + SILENCE.format(seconds=37))
         undisturbed(chatty, steps=5)  # makes the environment
         laptops = (chatty, pulling, quiet, asleep)
         clients = [Follower(laptop, "run", "steady", "--on", "gpu1") for laptop in laptops]
@@ -172,7 +172,7 @@ def test_no_line_is_lost_or_doubled(cut: Cut, server: GPUServer) -> None:
         assert (home / "log.jsonl").read_bytes() == read_there(server, f"runs/{home.name}/0/log.jsonl")
     for client in (cut.chatty, cut.asleep):
         assert client.out.decode() == left_at(home_of(client.laptop)).stdout
-        assert client.out.count(b"\n") == 1700
+        assert client.out.count(b"\n") == 1550
 
 
 def test_a_checkpoint_on_its_way_is_gone_on_with(cut: Cut, server: GPUServer) -> None:

@@ -37,8 +37,8 @@ AT_ONCE = 4
 RUN = ("run", "steady", "--on", "gpu1")
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,linkat,unlinkat,mkdirat,ftruncate,connect,sendto"
 WAY_ON = re.compile("launcher attach steady-|nothing was started|interrupted")
-INTERRUPTS = {"plain": 8, "docker": 4}
-SPREAD = {"plain": 15, "docker": 6}  # points, evenly chosen; LAUNCHER_TEST_POINTS=1000 takes all
+INTERRUPTS = {"plain": 6, "docker": 2}
+SPREAD = {"plain": 10, "docker": 4}  # points, evenly chosen; LAUNCHER_TEST_POINTS=1000 takes all
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Bed:
     template: Path
     wanted: Undisturbed
     folder: Path
+    recorded: list[Point] = field(default_factory=list)
 
     def laptop(self) -> Laptop:
         made = Laptop(Path(tempfile.mkdtemp(dir=self.folder)) / "laptop")
@@ -73,7 +74,7 @@ def bed(
 
 def test_a_client_that_is_killed_at_any_moment_is_gone_on_from(bed: Bed) -> None:
     luck = random.Random(seed := time.time_ns())
-    moments = [luck.uniform(0.1, 2.0) for _ in range(5)]
+    moments = [luck.uniform(0.1, 1.6) for _ in range(5)]
 
     report = disturbed(bed, {f"{moment:.3f} s (seed {seed})": Moment(moment).strike for moment in moments})
 
@@ -82,16 +83,16 @@ def test_a_client_that_is_killed_at_any_moment_is_gone_on_from(bed: Bed) -> None
 
 def test_a_client_that_is_killed_while_the_environment_is_made_is_gone_on_from(bed: Bed) -> None:
     luck = random.Random(seed := time.time_ns())
-    for moment in (luck.uniform(0.3, 1.5), luck.uniform(0.3, 3.0)):
-        forget_environments(bed.server)
-        laptop = bed.laptop()
-        try:
-            disturb(bed, laptop, Moment(moment).strike)
-        except AssertionError as e:
-            raise AssertionError(f"killed after {moment:.3f} s (seed {seed})") from e
-        finally:
-            laptop.launcher("release", "--all")
-            laptop.close()
+    moment = luck.uniform(0.3, 1.5 if bed.form == "plain" else 3.0)
+    forget_environments(bed.server)
+    laptop = bed.laptop()
+    try:
+        disturb(bed, laptop, Moment(moment).strike)
+    except AssertionError as e:
+        raise AssertionError(f"killed after {moment:.3f} s (seed {seed})") from e
+    finally:
+        laptop.launcher("release", "--all")
+        laptop.close()
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,8 @@ class Point:
 
 def points(bed: Bed) -> list[Point]:
     """All of an undisturbed run, in the order in which they come."""
+    if bed.recorded:
+        return bed.recorded
     laptop = bed.laptop()
     trace = laptop.folder / "trace"
     client = laptop.start(*RUN, under=strace(CALLS, str(trace)))
@@ -175,7 +178,8 @@ def points(bed: Bed) -> list[Point]:
     for thread, call in re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE):
         made[thread, call] += 1
         found.setdefault(Point(call, made[thread, call]))
-    return list(found)
+    bed.recorded.extend(found)
+    return bed.recorded
 
 
 def strace(calls: str, trace: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,20 +55,29 @@ def log_exact(laptop: Laptop, server: GPUServer) -> bytes:
     return b"".join(base64.b64decode(x["b64"]) if "b64" in x else x["text"].encode() for x in lines)
 
 
-@pytest.mark.parametrize(
-    "command", ["true", ["true"], "exit 0", "exit 3", ["no-such-program"], "no-such-program"]
-)
-def test_a_job_that_ends_at_once_ends_so(laptop: Laptop, command: object) -> None:
-    laptop.job("brief", "", run=command)
-    code = {"exit 3": 3}.get(str(command), 127 if "no-such" in str(command) else 0)
+BRIEF = {
+    "shell": ("true", 0, ""),
+    "argv": (["true"], 0, ""),
+    "code": ("exit 3", 3, ""),
+    "no-argv": (["no-such-program"], 127, "command-not-found"),
+    "no-shell": ("no-such-program", 127, "command-not-found"),
+}
 
-    done = laptop.launcher("run", "brief", "--on", "gpu1")
 
-    assert done.code == code, done.err
-    status = laptop.status()
-    assert status["state"] == ("succeeded" if code == 0 else "failed")
-    assert status["reason"] == ("command-not-found" if code == 127 else "")
-    assert status["exit_code"] == code
+def test_jobs_that_end_at_once_end_so(laptop: Laptop) -> None:
+    def run(name: str) -> None:
+        command, code, reason = BRIEF[name]
+        laptop.job(name, "", run=command)
+
+        done = laptop.launcher("run", name, "--on", "gpu1")
+
+        assert done.code == code, f"{name}: {done.err}"
+        status = laptop.status(name)
+        assert status["state"] == ("succeeded" if code == 0 else "failed")
+        assert (status["reason"], status["exit_code"]) == (reason, code)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, BRIEF))
 
 
 def test_a_job_that_ignores_sigterm_is_killed_with_all_its_descendants(
