@@ -25,6 +25,7 @@ MAX_JOINED = 64 << 20
 WINDOW = 32 << 20
 FRAME_COST = 512
 BEAT_S = 5.0
+PATIENCE_S = 60.0  # of the steward with its client, which beats more often
 PART = 512 << 10
 
 

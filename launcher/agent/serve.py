@@ -5,13 +5,14 @@
     {"id":7,"end":true,"result":{…}}\n                       or "error":{"code","message"}
     {"id":7,"window":65536}\n  {"id":7,"cancel":true}\n      flow control; stop it
 
-Every request runs in a thread of its own. The steward ends when its stdin does; what `launch` started lives
-on.
+Every request runs in a thread of its own. The steward ends when its stdin does, or nothing came for a minute
+(a client beats, {"id":0,"beat":true}, as the steward does); what `launch` started lives on.
 """
 
 import contextlib
 import importlib
 import os
+import select
 import sys
 import threading
 import time
@@ -55,8 +56,9 @@ def main(argv):
 class Server:
     """Reads requests, starts a thread for each, and writes whole frames one at a time."""
 
-    def __init__(self, root):
+    def __init__(self, root, patience_s=frames.PATIENCE_S):
         self.root = os.path.abspath(root)
+        self._patience_s = patience_s
         # Nobody else may write between frames: a stray print() of anything goes to stderr.
         self._source = os.dup(0)
         self._sink = os.dup(1)
@@ -94,12 +96,18 @@ class Server:
         thread.start()
 
     def _dispatch_all(self):
-        reader = frames.Reader(lambda size, least: os.read(self._source, size))
+        reader = frames.Reader(self._read)
         while True:
             frame = reader.next()
             if frame is None:
                 return
             self._dispatch(*frame)
+
+    def _read(self, size, least):
+        """That a laptop has left its network the system here would not know for a quarter of an hour."""
+        if not select.select([self._source], [], [], self._patience_s)[0]:
+            raise EOFError("the client has been silent for %d s" % self._patience_s)
+        return os.read(self._source, size)
 
     def _dispatch(self, header, payload):
         number = header.pop("id")

@@ -14,6 +14,7 @@ from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.hosts.request import Request
 
 SILENT_TICKS = 6  # a channel ticks every 2.5 s without a byte; the steward beats every 5 s
+CLIENT_BEAT_S = 10.0
 HELLO_S = 30.0
 QUICK_S = 120.0
 MIN_WINDOW = 8 << 20
@@ -53,10 +54,11 @@ class Steward:
         self._requests: dict[int, Request] = {}
         self._next = 1
         self._failure: LauncherError | None = None
-        self._greeted = threading.Event()
+        self._greeted, self._over = threading.Event(), threading.Event()
         self._reader = threading.Thread(target=self._read_all, name=f"steward of {name}", daemon=True)
         self._reader.start()
         self._await_hello()
+        threading.Thread(target=self._beat, daemon=True).start()
 
     @property
     def alive(self) -> bool:
@@ -168,6 +170,12 @@ class Steward:
                 continue
         raise Unreachable(f"{self.name} has been silent for 15 s", "the run goes on there; try again")
 
+    def _beat(self) -> None:
+        """A steward that hears nothing for a minute ends: it holds what a new connection may need."""
+        with contextlib.suppress(LauncherError):
+            while not self._over.wait(CLIENT_BEAT_S):
+                self._send({"id": 0, "beat": True})
+
     def _arrived(self, header: Header, payload: bytes) -> None:
         if header["id"] == 0:
             if isinstance(header.get("hello"), dict):
@@ -194,6 +202,7 @@ class Steward:
                 self._failure = error
             requests, self._requests = list(self._requests.values()), {}
         self._greeted.set()
+        self._over.set()
         for request in requests:
             request.fail(self._failure)
         self._channel.close()

@@ -1,5 +1,6 @@
 """The steward as a program: what it says first, how it ends, what it does with nonsense."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 class Raw:
     """A steward process and its bare frames."""
 
-    def __init__(self, root):
-        code = "import sys; from launcher.agent.serve import main; main(sys.argv[1:])"
+    def __init__(self, root, code=""):
+        code = code or "import sys; from launcher.agent.serve import main; main(sys.argv[1:])"
         command = [sys.executable, "-B", "-c", code, "--root", str(root)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -187,3 +188,43 @@ def test_errors_name_their_kind(steward, tmp_path):
         with pytest.raises(RemoteError) as error:
             steward.call(op, **args)
         assert error.value.code == code, op
+
+
+def test_a_client_that_is_silent_is_given_up_and_what_it_held_is_free(tmp_path):
+    root = tmp_path / "root"
+    code = "import sys; from launcher.agent.serve import Server; Server(sys.argv[2], patience_s=1.0).serve()"
+    gone, here = Raw(root, code), Raw(root)
+    data = b"hello" * 1000
+    words = {"path": "x", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "offset": 0}
+    try:
+        gone.next()
+        here.next()
+        gone.send({"id": 1, "op": "put", "more": True, **words})
+        gone.send({"id": 1}, data[:100])
+        time.sleep(0.3)
+        start = time.monotonic()
+        here.send({"id": 1, "op": "put", **words}, data)
+        while not (answer := here.next()[0]).get("end"):
+            pass
+        assert "result" in answer
+        assert time.monotonic() - start < 5
+        assert gone.process.wait(5) == 0
+        assert b"silent" in gone.process.stderr.read()
+    finally:
+        for raw in (gone, here):
+            raw.process.kill()
+            raw.process.communicate()
+
+
+def test_a_client_that_only_beats_is_kept(tmp_path):
+    code = "import sys; from launcher.agent.serve import Server; Server(sys.argv[2], patience_s=0.5).serve()"
+    raw = Raw(tmp_path / "root", code)
+    try:
+        raw.next()
+        for _ in range(5):
+            time.sleep(0.25)
+            raw.send({"id": 0, "beat": True})
+        assert raw.ask("have", files=[])["result"] == {"have": []}
+    finally:
+        raw.process.kill()
+        raw.process.communicate()
