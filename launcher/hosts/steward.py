@@ -168,7 +168,7 @@ class Steward:
                 return self._channel.read(size, least)
             except TimeoutError:
                 continue
-        raise Unreachable(f"{self.name} has been silent for 15 s", "the run goes on there; try again")
+        raise Unreachable(f"{self.name} has been silent for 15 s")
 
     def _beat(self) -> None:
         """A steward that hears nothing for a minute ends: it holds what a new connection may need."""
