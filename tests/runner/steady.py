@@ -137,7 +137,3 @@ def known_to(laptops: Sequence[Laptop]) -> dict[str, set[str]]:
             known[held.resource.kind].add(held.resource.id.removeprefix(f"{ROOT}/runs/"))
         ledger.close()
     return known
-
-
-def json_of(path: Path) -> Any:
-    return json.loads(path.read_bytes())
