@@ -178,12 +178,13 @@ def test_without_inotify_a_look_twice_a_second_finds_them(tmp_path: Path) -> Non
 
 def test_a_manifest_that_cannot_be_written_is_an_error_not_a_silence(tmp_path: Path) -> None:
     published = publisher(tmp_path)
-    os.close(published._manifest._file.fileno())
+    unwritable = os.open(os.devnull, os.O_RDONLY)  # closing it instead would close somebody else's file later
+    os.dup2(unwritable, published._manifest._file.fileno())
+    os.close(unwritable)
     published.start()
     (tmp_path / "out" / "x").write_text("1")
     published.finish()
     assert isinstance(published.error, OSError)
-    published._manifest._file = open(os.devnull, "wb")  # noqa: SIM115 (so that nobody closes the number again)
 
 
 @pytest.mark.parametrize("change", ["remove", "link", "socket", "fifo"])
