@@ -136,7 +136,7 @@ def _small(name: str, data: bytes) -> Iterator[bytes]:
 def _file(root: Path, file: SourceFile) -> Iterator[bytes]:
     """Header and content of one file; SpecError if it is being written to meanwhile."""
     try:
-        with open(root / file.path, "rb") as source:
+        with open(file.at or root / file.path, "rb") as source:
             before = os.fstat(source.fileno())
             first = source.read(CHUNK)
             yield header(FILES + file.path, before.st_size, 0o755 if first.startswith(b"#!") else 0o644)

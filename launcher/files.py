@@ -1,69 +1,31 @@
-"""Chooses which files of a job's folder travel: ignore files as git reads them, and never a key.
+"""Chooses which files of a job travel: those of its folder, and what `files.also` brings from elsewhere.
 
 Order of the rules, the later ones stronger: .gitignore (of the folder, of every folder in it, and of the
 folders above it up to the repository's root), .launcherignore, `files:` of the spec, and what never travels.
-The user's global ignore file is not read: it would make the choice differ between machines.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 from launcher.errors import SpecError
+from launcher.job.also import outside
 from launcher.job.spec import Files
+from launcher.walk import Wanted, never, walk
 
 LARGE_BYTES = 50_000_000
-IGNORE_FILES = (".launcherignore", ".gitignore")  # strongest first
-HOME_MARKS = ("capsule.json", ".launcher")  # a folder with one of these is the home of a run, not source
-
-NEVER_FOLDERS = (
-    ".git",
-    ".hg",
-    ".svn",
-    "__pycache__",
-    ".aws",
-    ".ssh",
-    ".gnupg",
-    ".kaggle",
-    ".kube",
-    ".docker",
-)
-KEY_NAMES = frozenset(
-    {
-        "id_rsa",
-        "id_dsa",
-        "id_ecdsa",
-        "id_ecdsa_sk",
-        "id_ed25519",
-        "id_ed25519_sk",
-        ".netrc",
-        "_netrc",
-        ".pypirc",
-    }
-    | {".git-credentials", ".pgpass", "kaggle.json"}
-)
-KEY_ENDINGS = (".pem", ".key", ".ppk", ".p12", ".pfx", ".kdbx")
-KEY_HEADER = re.compile(
-    rb"^(?:\xef\xbb\xbf)?(-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-|AGE-SECRET-KEY-1)",
-    re.MULTILINE,
-)
-KEY_HEADER_WITHIN = 1024
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that travels: path relative to the job's folder, with slashes."""
+    """One file that travels: its path in the bundle, with slashes. `at`: where it lies, if not below the folder."""
 
     path: str
     size_bytes: int
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,188 +46,52 @@ class Choice:
 
 
 def choose(root: Path, files: Files, leave_out: Iterable[Path] = ()) -> Choice:
-    """The files below `root` that travel, sorted by UTF-8 path.
+    """The files that travel, sorted by UTF-8 path.
 
     `leave_out`: paths of local data sources and of the spec; `job.yaml` at the root is always left out.
     """
     root = Path(os.path.abspath(root))
     left_out = frozenset({str(root / "job.yaml")} | {os.path.abspath(path) for path in leave_out})
-    walk = _Walk(str(root), _patterns(files.include), _patterns(files.exclude), left_out)
-    found = sorted(walk.folder("", _rules_above(root)), key=lambda file: file.path.encode())
-    if not found:
+    own = walk(root, Wanted(files.include, files.exclude, left_out))
+    chosen = [SourceFile(path, size) for path, size in own.files]
+    keys = list(own.keys)
+    taken = _Taken({path.split("/")[0]: path for path, _ in own.files})
+    for text in files.also:
+        brought = _brought(root, text, Wanted(exclude=files.exclude, left_out=left_out))
+        taken.add(brought.files[0].path.split("/")[0], text)
+        chosen += brought.files
+        keys += brought.keys
+    if not chosen:
         raise SpecError(
             f"no file of {root} would travel", "look at files: in the spec and at its ignore files"
         )
-    return Choice(tuple(found), tuple(sorted(walk.keys)))
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """The patterns of one ignore file; `base` is its folder's path below the walk's root, ending in a slash.
-
-    For folders above the root, `base` is empty and `above` is the root's path below that folder.
-    """
-
-    name: str
-    base: str
-    spec: GitIgnoreSpec
-    above: str = ""
-
-    def ignores(self, path: str) -> bool | None:
-        """True or False where a pattern speaks of the path itself (folders end in a slash), else None.
-
-        Patterns that match one of its parents do not count here, as in git: the walk asked about the parents.
-        """
-        subject = _as_bytes(self.above + path[len(self.base) :])
-        for pattern in reversed(self.spec.patterns):
-            if pattern.include is not None and _speaks_of(pattern, subject):
-                return pattern.include
-        return None
+    return Choice(tuple(sorted(chosen, key=lambda file: file.path.encode())), tuple(sorted(keys)))
 
 
 @dataclass
-class _Walk:
-    root: str
-    include: GitIgnoreSpec
-    exclude: GitIgnoreSpec
-    left_out: frozenset[str]
-    keys: list[str] = field(default_factory=list)
+class _Taken:
+    """Which names directly in the bundle are taken, and by what."""
 
-    def folder(self, path: str, above: Sequence[_Rules]) -> Iterator[SourceFile]:
-        """The files below `path` ("" or ending in a slash) that travel."""
-        entries = self._entries(path)
-        names = {entry.name for entry in entries}
-        if path and ("pyvenv.cfg" in names or names.intersection(HOME_MARKS)):
-            return
-        rules = [*_rules_of(self.root, path, names), *above]
-        for entry in entries:
-            relative = path + entry.name
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if self._skipped(entry, relative + "/" if is_folder else relative, rules):
-                continue
-            if is_folder:
-                yield from self.folder(relative + "/", rules)
-            elif file := self._file(entry, relative):
-                yield file
+    by: dict[str, str] = field(default_factory=dict)
 
-    def _entries(self, path: str) -> list[os.DirEntry[str]]:
-        where = os.path.join(self.root, path)
-        try:
-            with os.scandir(where) as entries:
-                return sorted(entries, key=lambda entry: os.fsencode(entry.name))
-        except OSError as error:
+    def add(self, name: str, text: str) -> None:
+        if name in self.by:
             raise SpecError(
-                f"cannot read the folder {where}: {error.strerror}", "ignore it, or make it readable"
-            ) from error
-
-    def _skipped(self, entry: os.DirEntry[str], relative: str, rules: Sequence[_Rules]) -> bool:
-        name, is_folder = entry.name.lower(), relative.endswith("/")
-        if name in NEVER_FOLDERS or name.endswith(".pyc") or entry.path in self.left_out:
-            return True
-        if _ignored(relative, rules) or self.exclude.match_file(_as_bytes(relative)):
-            return True
-        if name.startswith(".env") or (not is_folder and _named_like_a_key(name)):
-            self.keys.append(relative)
-            return True
-        return entry.is_symlink() and os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
-
-    def _file(self, entry: os.DirEntry[str], relative: str) -> SourceFile | None:
-        if not self.include.match_file(_as_bytes(relative)):
-            return None
-        _refuse_odd(entry, relative)
-        if _starts_like_a_key(entry.path):
-            self.keys.append(relative)
-            return None
-        return SourceFile(relative, entry.stat(follow_symlinks=False).st_size)
+                f"files.also: {text} and {self.by[name]} would both be {name} in the bundle",
+                "rename one of them, or leave one out",
+            )
+        self.by[name] = text
 
 
-def _ignored(path: str, rules: Sequence[_Rules]) -> bool:
-    """The first rule that speaks decides; all .launcherignore before all .gitignore, deeper before higher."""
-    for name in IGNORE_FILES:
-        for rule in rules:
-            if rule.name == name and (decision := rule.ignores(path)) is not None:
-                return decision
-    return False
-
-
-def _speaks_of(pattern: GitIgnoreSpecPattern, subject: str) -> bool:
-    """Whether the whole subject is matched: pathspec marks in `ps_d` the slash behind a matched parent."""
-    anchored = "/" in str(pattern.pattern).rstrip().rstrip("/")
-    if not anchored:  # such a pattern is about the last name only
-        subject = subject[subject.rstrip("/").rfind("/") + 1 :]
-    match = pattern.regex.search(subject) if pattern.regex else None
-    return match is not None and (not match.groupdict().get("ps_d") or match.end("ps_d") == len(subject))
-
-
-def _refuse_odd(entry: os.DirEntry[str], relative: str) -> None:
-    """Whatever is neither ignored nor a regular file with a UTF-8 name ends the choosing, by name."""
-    try:
-        relative.encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(relative).decode("utf-8", "backslashreplace")
-        raise SpecError(f"the name of {shown} is not UTF-8", "rename it, or ignore its folder") from error
-    if entry.is_symlink():
-        target = os.readlink(entry.path)
-        raise SpecError(
-            f"{relative} is a symbolic link (to {target}): links do not travel",
-            f"copy the file, name it under data:, or add /{relative} to .launcherignore",
-        )
-    if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
-        raise SpecError(
-            f"{relative} is not a regular file", f"remove it, or add /{relative} to .launcherignore"
-        )
-
-
-def _named_like_a_key(name: str) -> bool:
-    return name in KEY_NAMES or name.endswith(KEY_ENDINGS)
-
-
-def _starts_like_a_key(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return KEY_HEADER.search(file.read(KEY_HEADER_WITHIN)) is not None
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}", "make it readable, or ignore it") from error
-
-
-def _as_bytes(text: str) -> str:
-    """One character a byte: git's `?` and `[...]` match bytes, and names need not be UTF-8.
-
-    A newline becomes a character that no pattern can name: the patterns' regular expressions stop at one.
-    """
-    return os.fsencode(text).decode("latin-1").replace("\n", "\u2424")
-
-
-def _patterns(lines: Iterable[str]) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines(_as_bytes(line) for line in lines)
-
-
-def _rules_of(root: str, path: str, names: Iterable[str]) -> Iterator[_Rules]:
-    """The ignore files that lie directly in `path`."""
-    for name in IGNORE_FILES:
-        if name in names:
-            yield _Rules(name, path, _read_patterns(os.path.join(root, path, name)))
-
-
-def _rules_above(root: Path) -> list[_Rules]:
-    """Ignore files of the folders above, nearest first, up to the repository's root (as git reads them).
-
-    None when they ignore the job's folder itself: then it was named on purpose.
-    """
-    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
-    rules: list[_Rules] = []
-    for folder in (folder for folder in root.parents if top != root and folder.is_relative_to(top)):
-        above = root.relative_to(folder).as_posix() + "/"
-        for name in IGNORE_FILES:
-            if (folder / name).is_file():
-                rules.append(_Rules(name, "", _read_patterns(str(folder / name)), above))
-    return [] if _ignored("", rules) else rules
-
-
-def _read_patterns(path: str) -> GitIgnoreSpec:
-    try:
-        with open(path, encoding="latin-1", newline="\n") as file:  # one character a byte, see _as_bytes
-            lines = file.read().removeprefix("\xef\xbb\xbf").split("\n")
-        return GitIgnoreSpec.from_lines(line.removesuffix("\r") for line in lines)
-    except (OSError, ValueError) as error:
-        raise SpecError(f"cannot read the ignore file {path}: {error}") from error
+def _brought(root: Path, text: str, wanted: Wanted) -> Choice:
+    """What one entry of `files.also` brings: a file, or what travels of a folder; never nothing."""
+    path = outside(root, text)
+    if why := never(path):
+        raise SpecError(f"files.also: {text} never travels: {why}", "remove it; keys belong under secrets:")
+    if not path.is_dir():
+        return Choice((SourceFile(path.name, path.stat().st_size, str(path)),))
+    found = walk(path, wanted)
+    if not found.files:
+        raise SpecError(f"files.also: no file of {text} would travel", "look at the ignore files in it")
+    brought = (SourceFile(f"{path.name}/{below}", size, str(path / below)) for below, size in found.files)
+    return Choice(tuple(brought), tuple(f"{text.rstrip('/')}/{key}" for key in found.keys))

@@ -96,6 +96,21 @@ def test_the_digest_is_the_sha256_of_the_archive(tmp_path: Path) -> None:
     assert bundle.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_shared_file_gives_the_digest_that_the_same_file_in_the_folder_gives(tmp_path: Path) -> None:
+    shared = {"common.py": b"#!x", "lib/a.py": b"1", "lib/sub/b.py": b"2"}
+    whole = write(tmp_path / "whole", {"train.py": b"", **shared})
+    apart = write(tmp_path / "apart", {"job/train.py": b"", **shared}) / "job"
+    names = Files(also=("../lib", "../common.py"))
+
+    def digest(root: Path, files: Files) -> str:
+        return pack(Contents(root, choose(root, files), None, {}), tmp_path / "cache").digest
+
+    assert digest(apart, names) == digest(whole, Files())
+    assert digest(apart, Files(also=names.also[::-1])) == digest(whole, Files())
+    write(tmp_path / "apart", {"lib/sub/b.py": b"3"})
+    assert digest(apart, names) != digest(whole, Files())
+
+
 @pytest.mark.parametrize("change", ["content", "name", "lock", "environment", "shebang"])
 def test_what_matters_changes_the_digest(tmp_path: Path, change: str) -> None:
     root = write(tmp_path / "job", {"a": b"1"})

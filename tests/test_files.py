@@ -225,3 +225,113 @@ def test_a_job_without_files_is_refused(tmp_path: Path) -> None:
         choose(write(tmp_path, {"job.yaml": b""}), Files())
     with pytest.raises(SpecError, match="no file of"):
         choose(write(tmp_path, {"a.py": b""}), Files(include=("scr/**",)))
+
+
+def shared(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    """A job's folder beside the files."""
+    return write(write(tmp_path / "all", files) / "job", {"train.py": b""})
+
+
+def refused(root: Path, *also: str, **files: tuple[str, ...]) -> SpecError:
+    with pytest.raises(SpecError) as caught:
+        choose(root, Files(also=also, **files))
+    return caught.value
+
+
+def test_shared_files_lie_beside_the_jobs_own_under_their_last_name(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"common.py": b"12", "lib/deep/a.py": b"", "zoo/lib.py": b""})
+    choice = choose(root, Files(include=("*.py",), also=("../zoo/lib.py", "../lib/", "../common.py")))
+    assert [file.path for file in choice.files] == ["common.py", "lib.py", "lib/deep/a.py", "train.py"]
+    assert choice.size_bytes == 2
+
+
+def test_a_shared_folder_follows_its_own_ignore_files_and_the_exclude_patterns(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"lib/a.py": b"", "lib/a.log": b"", "lib/x.ckpt": b"", "lib/data/x": b""})
+    write(
+        tmp_path, {"all/.git/HEAD": b"", "all/.gitignore": b"*.log\n/lib\n", "all/lib/.gitignore": b"/data\n"}
+    )
+    files = Files(include=("*.py",), exclude=("*.ckpt",), also=("../lib",))
+    assert paths(root, files) == ["lib/.gitignore", "lib/a.log", "lib/a.py", "train.py"]  # /lib was named
+    write(tmp_path / "all", {".gitignore": b"*.log\n"})
+    assert paths(root, files) == ["lib/.gitignore", "lib/a.py", "train.py"]
+
+
+def test_a_shared_file_travels_although_it_is_ignored_because_it_was_named(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"common.py": b"", ".git/HEAD": b"", ".gitignore": b"common.py\n"})
+    assert "common.py" in paths(root, Files(also=("../common.py",)))
+
+
+def test_what_looks_like_a_key_in_a_shared_folder_stays_and_is_named(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"lib/a.py": b"", "lib/sub/note": KEY, "lib/.env": b"", "lib/.git/config": b""})
+    choice = choose(root, Files(also=("../lib",)))
+    assert choice.keys == ("../lib/.env", "../lib/sub/note")
+    assert [file.path for file in choice.files] == ["lib/a.py", "train.py"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NEVER if name != "job.yaml" and not name.startswith("runs")]
+)
+def test_this_is_never_shared_even_if_it_is_named(tmp_path: Path, name: str) -> None:
+    root = shared(tmp_path, {name: NEVER[name], "home/readme": b"", "deploy/readme": b"", "sub/readme": b""})
+    path = f"../{name}"
+    if name.partition("/")[0] in (".git", "odd name", ".envs", ".aws"):
+        path = f"../{name.partition('/')[0]}"  # the folder is what must not travel
+    elif name.startswith(("pkg", "home")):
+        path = f"../{name.rpartition('/')[0]}"
+    error = refused(root, path)
+    assert path in error.message
+    assert "never travels" in error.message
+
+
+def test_two_things_of_one_name_are_refused_and_both_are_named(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"train.py": b"", "a/lib/x": b"", "b/lib": b"", "data": b""})
+    error = refused(root, "../train.py")
+    assert error.message == "files.also: ../train.py and train.py would both be train.py in the bundle"
+    assert "../b/lib and ../a/lib would both be lib" in refused(root, "../a/lib", "../b/lib").message
+    write(root, {"data/one": b""})
+    assert "../data and data/one would both be data" in refused(root, "../data").message
+    assert "data" in paths(root, Files(include=("*.py",), also=("../data",)))
+
+
+def test_what_is_not_there_is_refused_and_the_nearest_name_is_offered(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"common.py": b""})
+    error = refused(root, "../comon.py")
+    assert (error.message, error.hint) == (
+        "../comon.py: no such file or folder",
+        "did you mean ../common.py?",
+    )
+
+
+def test_the_jobs_own_folder_is_not_shared_into_itself(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"common.py": b""})
+    assert "holds the job's own folder" in refused(root, "..").message
+    assert "inside the job's folder" in refused(root, "../job/train.py").message
+    assert "spec of another job" in refused(shared(tmp_path, {"job.yaml": b""}), "../job.yaml").message
+
+
+def test_links_and_pipes_are_not_shared(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"common.py": b"", "lib/a.py": b""})
+    (tmp_path / "all/link.py").symlink_to("common.py")
+    (tmp_path / "all/linked").symlink_to("lib")
+    os.mkfifo(tmp_path / "all/queue")
+    assert "link" in refused(root, "../link.py").message
+    assert "link" in refused(root, "../linked/a.py").message
+    assert "neither a file nor a folder" in refused(root, "../queue").message
+    (tmp_path / "all/lib/inner").symlink_to("/etc")
+    assert "inner is a symbolic link" in refused(root, "../lib").message
+
+
+def test_a_shared_folder_from_which_nothing_would_travel_is_refused(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"lib/.env": b""})
+    assert "no file of ../lib would travel" in refused(root, "../lib").message
+
+
+def test_data_inside_a_shared_folder_stays(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"lib/a.py": b"", "lib/data/x": b""})
+    assert paths(root, Files(also=("../lib",)), (root / "../lib/data",)) == ["lib/a.py", "train.py"]
+
+
+def test_large_shared_files_are_listed(tmp_path: Path) -> None:
+    root = shared(tmp_path, {"weights": b""})
+    os.truncate(tmp_path / "all/weights", LARGE_BYTES + 1)
+    assert [file.path for file in choose(root, Files(also=("../weights",))).large] == ["weights"]

@@ -18,7 +18,14 @@ FLOORS: list[tuple[str, ...]] = [
     ("launcher.agent", "launcher.errors", "launcher"),
     ("launcher.job", "launcher.run", "launcher.events"),
     ("launcher.target", "launcher.published", "launcher.lock"),
-    ("launcher.files", "launcher.bundle", "launcher.cuda", "launcher.tools", "launcher.interpreters"),
+    (
+        "launcher.walk",
+        "launcher.files",
+        "launcher.bundle",
+        "launcher.cuda",
+        "launcher.tools",
+        "launcher.interpreters",
+    ),
     (
         "launcher.environment",
         "launcher.sources",
@@ -44,7 +51,7 @@ SDK_HOMES = {
     "click": ("launcher.cli",),
     "rich": ("launcher.render", "launcher.cli"),
     "keyring": ("launcher.secrets",),
-    "pathspec": ("launcher.files",),
+    "pathspec": ("launcher.walk",),
 }
 NEVER = {"torch", "torchvision", "boto3", "numpy"}
 

@@ -12,6 +12,7 @@ _OTHERS = {
     "params": "parameters hyperparameters hparams config vars",
     "name": "id title job job_name experiment",
     "data": "file_mounts volumes mounts storage storage_mounts dataset datasets dataset_sources inputs input",
+    "files.also": "extra_files shared py_modules local_python_source add_local_dir",
     "files": "workdir working_dir work_dir repos repo code code_dir source src context include exclude",
     "environment": "setup runtime runtime_env conda build",
     "environment.image": "image image_id docker_image container container_image",

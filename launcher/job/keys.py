@@ -93,6 +93,11 @@ FILES = Section(
     {
         "include": Key(PATTERNS, "which files travel, as in .gitignore", '["**"]'),
         "exclude": Key(PATTERNS, "which of them stay here, on top of .gitignore and .launcherignore", "[]"),
+        "also": Key(
+            kinds.list_of(places.OUTSIDE),
+            "files and folders outside this folder that travel beside the rest, under their own names",
+            "[]",
+        ),
     },
 )
 ENVIRONMENT = Section(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from urllib.parse import SplitResult, urlsplit
 
@@ -122,6 +123,15 @@ def relative(text: str) -> str:
     return text
 
 
+def above(text: str) -> str:
+    """A path relative to job.yaml that leaves its folder."""
+    relative(text)
+    if posixpath.normpath(text).split("/")[0] != "..":
+        raise SpecError(f"{shown(text)} lies inside the job's folder", INSIDE_HINT)
+    return text
+
+
+INSIDE_HINT = "remove it: what is inside travels anyway, and files.include chooses from it"
 _INSIDE = r"(?![/~])(?!(.*/)?\.\.(/|$))(?![A-Za-z]:)[^\x00-\x1f\\]*[^\s\\][^\x00-\x1f\\]*"
 _RELATIVE = r"(?![/~])(?![A-Za-z]:)[^\x00-\x1f\\]*[^\s\\][^\x00-\x1f\\]*"
 _PATTERN = rf"(?!(.*/)?\.\.(/|$))(?![~#]){_NOT_BLANK}"
@@ -136,6 +146,9 @@ STORE = parsed(s3, S3, "s3://bucket/prefix")
 INDEX = parsed(index, r"(https://|http://(localhost|127\.[0-9.]+|\[::1\])[:/]?)[^\s@#]+", "https URL")
 TARGET = parsed(target, rf"{SSH}|{_NAME}", "local, ssh://user@host:port, verda, kaggle, colab, or a name")
 PATH = parsed(relative, _RELATIVE, "path relative to job.yaml")
+OUTSIDE = parsed(
+    above, rf"(?=(.*/)?\.\.(/|$)){_RELATIVE}", "path outside the job's folder, relative to job.yaml"
+)
 DOCKERFILE = parsed(inside, _INSIDE, "path inside the job's folder")
 PATTERN = parsed(pattern, _PATTERN, "pattern as in .gitignore")
 IMAGE = word(

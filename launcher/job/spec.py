@@ -22,10 +22,11 @@ RETRY_ON = ("preempted", "lost", "time")
 
 @dataclass(frozen=True)
 class Files:
-    """Which files of the job's folder travel: patterns as in .gitignore, on top of the ignore files."""
+    """Which files travel: patterns as in .gitignore, on top of the ignore files of the job's folder."""
 
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()  # files and folders outside it, relative to it
 
 
 @dataclass(frozen=True)

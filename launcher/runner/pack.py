@@ -12,6 +12,7 @@ from launcher.bundle import pack as pack_files
 from launcher.errors import Refused
 from launcher.events import Event, Notice, Progress
 from launcher.files import Choice, choose
+from launcher.job.also import check_also
 from launcher.job.command import render
 from launcher.job.spec import JobSpec, LoadedJob
 from launcher.job.units import show_size
@@ -64,7 +65,8 @@ def pack(ctx: Context, request: RunRequest, loaded: LoadedJob) -> Generator[Even
 
 
 def chosen_files(loaded: LoadedJob) -> Choice:
-    """Which files of the job's folder travel."""
+    """Which files travel."""
+    check_also(loaded)
     return choose(loaded.root, loaded.spec.files, _local_data(loaded))
 
 

@@ -51,6 +51,7 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
     loaded = load_job(ctx, request)
     files = chosen_files(loaded)
     travels = {"files": files.size_bytes}
+    also = [f"also travels: {', '.join(loaded.spec.files.also)}"] if loaded.spec.files.also else []
     later = _not_yet(loaded.spec)
     names = list(request.on) or list(loaded.spec.targets)
     lock, note = check_lock(loaded)
@@ -64,7 +65,7 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
         except LauncherError as e:
             rows.append(PlanRow(name, False, e.message))
             continue
-        row = _row(offer, loaded.spec, [note] if note else [])
+        row = _row(offer, loaded.spec, [*([note] if note else []), *also])
         rows.append(dataclasses.replace(row, travels=travels))
     return rows
 

@@ -138,6 +138,29 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(job: MakeJob) -> No
     assert made.laptop("ps", "-aq").out == before
 
 
+def test_a_script_imports_what_several_jobs_share(job: MakeJob) -> None:
+    made = job(
+        "import common, lib.one\nprint(common.X + lib.one.X)", files={"also": ["../common.py", "../lib"]}
+    )
+    common, one = made.folder.parent / "common.py", made.folder.parent / "lib" / "one.py"
+    common.write_text("X = 1\n")
+    one.parent.mkdir()
+    one.write_text("X = 1\n")
+    assert made.run("--dry-run").json["files"] == ["common.py", "job.py", "lib/one.py"]
+    assert "../common.py, ../lib" in made.laptop("plan", str(made.folder)).out
+    first = ran(made.run("--json"))
+    common.write_text("X = 2\n")
+    assert made.laptop("logs", first).out == "2\n"
+    assert made.run("--name", "changed").out == "3\n"
+    again = made.laptop("rerun", first)
+    assert again.out == "2\n", again.err  # what was packed then, not what lies there now
+    assert "bundle" in made.laptop("diff", first, "changed").out
+    common.unlink()
+    done = made.run()
+    assert (done.code, done.out) == (2, "")
+    assert "job.yaml:1: files.also[0]: ../common.py: no such file" in done.err
+
+
 def test_a_plan_changes_nothing(job: MakeJob) -> None:
     made = job("print(1)")
     done = made.laptop("plan", str(made.folder), "--on", "local")
