@@ -80,14 +80,15 @@ def walk(root: Path, wanted: Wanted) -> Found:
 def never(path: Path) -> str:
     """Why a file or folder never travels, even when it is named; empty for one that may."""
     name = path.name.lower()
+    if name in NEVER_FOLDERS or name.endswith(".pyc"):
+        return "nothing of that name does"
     if path.is_dir():
         marked = [mark for mark in ("pyvenv.cfg", *HOME_MARKS) if (path / mark).exists()]
-        if name in NEVER_FOLDERS or name.startswith(".env") or marked:
-            return f"there is a {marked[0]} in it" if marked else "no such folder does"
-        return ""
-    if name.startswith(".env") or _named_like_a_key(name) or _starts_like_a_key(str(path)):
-        return "it looks like a key"
-    return "it is compiled" if name.endswith(".pyc") else ""
+        return (
+            f"there is a {marked[0]} in it" if marked else "it holds keys" if name.startswith(".env") else ""
+        )
+    key = name.startswith(".env") or _named_like_a_key(name) or _starts_like_a_key(str(path))
+    return "it looks like a key" if key else ""
 
 
 @dataclass(frozen=True)
