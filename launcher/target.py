@@ -91,6 +91,10 @@ class Folder(Protocol):
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         """Chunks as (index into `wanted`, bytes), in order; a missing file yields nothing. One round trip."""
 
+    def find(self, path: str, patterns: Sequence[str]) -> list[tuple[str, int, float]]:
+        """(path below `path`, size, time of change) of the regular files at any depth whose last name fits a
+        pattern; none when there is no such folder. The names are the other side's words."""
+
     def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
         """Blocks; yields (path, bytes) as the files grow, each from its offset; (“”, b"") at least every 5 s as a
         heartbeat; ends when exit.json exists and everything was sent, or when no agent lives there."""
@@ -114,6 +118,7 @@ class Target(Protocol):
     def cancel(self, segment: Segment, grace_s: float) -> None: ...
     def release(self, segment: Segment) -> Iterator[Step]: ...
     def owned(self) -> list[Resource]: ...
+    def lacking(self, data: Sequence[Any]) -> Mapping[str, int]: ...  # key -> bytes that would travel
 
 
 @dataclass(frozen=True)
@@ -128,3 +133,4 @@ class Submission:
     lock: Any = None  # lock.Lock, or None: standard library only
     resume_from: Any = None  # vault.HomeArtifact, or None
     image: str = "build"  # build | ship
+    data: Sequence[Any] = ()  # of data.source.Source, by key

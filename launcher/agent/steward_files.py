@@ -32,11 +32,17 @@ def stat(operation):
 
 
 def list(operation):
-    """[path, kind, size, mtime] of all below a folder, `depth` levels deep; links are not followed."""
+    """[path, kind, size, mtime] of all below a folder, `depth` levels deep; links are not followed.
+
+    `match`: patterns as of a shell, only for what has a last name that fits one.
+    """
     folder = within(operation.root, operation.args["path"])
+    patterns = operation.args.get("match")
     found, truncated = [], False
     for entry in _walk(folder, "", int(operation.args.get("depth", 1))):
         operation.check()
+        if patterns is not None and not _fits(entry[0], patterns):
+            continue
         if len(found) >= MAX_ENTRIES:
             truncated = True
             break
@@ -183,6 +189,13 @@ def _walk(folder, prefix, depth):
         if depth > 1 and modes.S_ISDIR(info.st_mode):
             for deeper in _walk(entry.path, path + "/", depth - 1):
                 yield deeper
+
+
+def _fits(path, patterns):
+    import fnmatch
+
+    name = path.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _kind(mode):

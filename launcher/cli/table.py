@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "exec": ("touch", "Run a command beside a live job."),
         "ssh": ("touch", "Open a terminal beside a live job."),
         "forward": ("touch", "Make a port of a live job this machine's."),
+        "tensorboard": ("tensorboard", "Show runs in one TensorBoard here, living ones as they go."),
         "lock": ("more", "Write the lock file of a job's requirements."),
         "target": ("target", "Add, list and remove targets."),
         "secret": ("secret", "Set, list and remove secrets."),
@@ -65,7 +66,7 @@ OTHERS = {
     "doctor": "check",
 }
 
-NOT_YET = ("offers", "quota", "reap", "notebook", "tensorboard", "store", "watch")
+NOT_YET = ("offers", "quota", "reap", "notebook", "store", "watch")
 
 
 def command_place(name: str) -> str | None:
