@@ -33,6 +33,7 @@ FLOORS: list[tuple[str, ...]] = [
         "launcher.ledger",
         "launcher.targetsfile",
         "launcher.hosts",
+        "launcher.data",
     ),
     ("launcher.config", "launcher.secrets", "launcher.engine", "launcher.vault"),
     (

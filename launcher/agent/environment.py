@@ -36,7 +36,7 @@ def variables(order, segment, here):
     values["PATH"] = search_path(order, here)
     ours = {
         "OUT": os.path.join(segment, records.OUT),
-        "DATA": order.get("data_dir") or os.path.join(segment, "data"),
+        "DATA": order.get("data_dir") or os.path.join(segment, records.DATA),
         "PARAMS": json.dumps(order["params"], ensure_ascii=False),
         "CHECKPOINT_EVERY": number(order["checkpoint_every_s"]),
         "RUN": order["run"],

@@ -6,6 +6,7 @@ import select
 import threading
 import time
 
+from launcher.agent import data as sources
 from launcher.agent import environment, fingerprint, gpus, hashing, masking, records, unpack
 
 SECRETS_S = 120.0
@@ -32,7 +33,8 @@ def prepare(parts):
         os.path.join(segment, records.BUNDLE), os.path.join(segment, records.WORK), order["bundle_sha256"]
     )
     _check_resume(order, segment)
-    for name in (records.OUT, records.HOME, "data"):
+    _check_data(parts.log, order, segment)
+    for name in (records.OUT, records.HOME, records.DATA):
         os.makedirs(os.path.join(segment, name), 0o755, exist_ok=True)
     variables = environment.variables(order, segment, os.environ)
     given, folder = environment.hand_over(order, secrets)
@@ -106,6 +108,15 @@ def _check_gpus(log, found, wait):
     if blind:
         log.say(blind)
         raise Refused("environment")
+
+
+def _check_data(log, order, segment):
+    """What a damaged picture would do to a training nobody would ever find out."""
+    try:
+        sources.check(order, segment, log.say)
+    except sources.BadData as error:
+        log.say("%s; the next submission mends it" % error)
+        raise Refused("agent: %s" % error) from error
 
 
 def _check_resume(order, segment):

@@ -28,6 +28,7 @@ LOCK = "agent.lock"
 STOP = os.path.join("control", "stop")
 AGENT_ERRORS = "agent.err"
 WORK, OUT, HOME, RESUME = "work", "out", "home", "resume"
+DATA, SOURCES = "data", "sources"  # the job's data, and the manifest of each source: sources/<key>.json
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 BUNDLE = "bundle.tar"

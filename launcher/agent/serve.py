@@ -42,6 +42,13 @@ OPERATIONS = {
     "launch_container": "dockerapi",
     "image_layers": "shiploads",
     "load_image": "shiploads",
+    "data_have": "steward_data",
+    "data_lacks": "steward_data",
+    "data_put": "steward_data",
+    "data_tree": "steward_data",
+    "data_use": "steward_data",
+    "data_kept": "steward_data",
+    "data_fetch": "steward_fetch",
 }
 GOODBYE_S = 3.0
 F_SETPIPE_SZ = 1031

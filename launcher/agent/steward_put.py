@@ -7,6 +7,7 @@ import os
 import re
 import time
 
+from launcher.agent import datastore
 from launcher.agent.operation import Failure
 from launcher.agent.records import sync_folder
 from launcher.agent.steward_files import below
@@ -19,7 +20,7 @@ PATIENCE_S = 90.0  # for another upload of the same content; one whose client is
 def partial(operation):
     """How many bytes of a file with this hash an earlier, cut upload left here."""
     try:
-        return {"offset": os.stat(_part(operation)).st_size}
+        return {"offset": os.stat(part_of(operation)).st_size}
     except FileNotFoundError:
         return {"offset": 0}
 
@@ -27,22 +28,33 @@ def partial(operation):
 def put(operation):
     """The upload's bytes, from `offset` (default: where an earlier one stopped), into `path`."""
     path = below(operation.root, operation.args["path"])
-    part = _part(operation)
+    part = part_of(operation)
     for folder in (os.path.dirname(part), os.path.dirname(path)):
         os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = _open(operation, part)
+    fd = open_part(operation, part)
     try:
+        if _came_first(operation, path):
+            forget(part)
+            return
         _receive(operation, fd, part)
         os.fchmod(fd, int(operation.args.get("mode") or 0o600))
+        if operation.args.get("mtime_ns") is not None:
+            os.utime(fd, ns=(int(operation.args["mtime_ns"]),) * 2)
         os.fsync(fd)
         os.replace(part, path)
     except BaseException:
         if operation.args.get("keep_partial") is False:
-            _forget(part)
+            forget(part)
         raise
     finally:
         os.close(fd)
     sync_folder(os.path.dirname(path))
+
+
+def _came_first(operation, path):
+    """Whether another upload of the same blob was under way and has ended well."""
+    args = operation.args
+    return args.get("mtime_ns") is not None and datastore.sound(path, int(args["size"]), args["sha256"])
 
 
 def _receive(operation, fd, part):
@@ -58,7 +70,7 @@ def _receive(operation, fd, part):
     if at < size:
         raise Failure("bad", "the upload ended after %d of %d bytes" % (at, size))
     if at > size or digest.hexdigest() != operation.args["sha256"]:
-        _forget(part)
+        forget(part)
         raise Failure("bad", "what arrived has not the SHA-256 that was announced")
 
 
@@ -78,7 +90,7 @@ def _start(operation, fd, digest):
     return offset
 
 
-def _open(operation, part):
+def open_part(operation, part):
     """The part file, locked: one upload of a content at a time, the next one waits until it has ended."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
@@ -107,12 +119,12 @@ def _write(fd, piece):
         view = view[os.write(fd, view) :]
 
 
-def _forget(part):
+def forget(part):
     with contextlib.suppress(OSError):
         os.unlink(part)
 
 
-def _part(operation):
+def part_of(operation):
     digest = operation.args["sha256"]
     if not (isinstance(digest, str) and SHA256.fullmatch(digest)):
         raise Failure("bad", "not a SHA-256: %.80r" % (digest,))

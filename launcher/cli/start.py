@@ -9,6 +9,12 @@ from launcher.cli.session import Session
 from launcher.cli.verb import verb, with_session
 
 JOB = click.argument("job", default=".", metavar="[JOB]")
+DATA = click.option(
+    "--data",
+    multiple=True,
+    metavar="KEY=SOURCE",
+    help="A file, a folder or a link with its hash, as data KEY.",
+)
 YES = click.option(
     "-y", "--yes", is_flag=True, help="Answer questions about cost and size; never a host key."
 )
@@ -59,6 +65,7 @@ def check_command(session: Session, targets: tuple[str, ...]) -> int:
 @JOB
 @click.option("--on", multiple=True, metavar="TARGET", help="Where; several times for several places.")
 @click.option("-p", "--param", "params", multiple=True, metavar="K=V", help="Override a parameter.")
+@DATA
 @click.option("--timeout", metavar="TIME", help="Time limit of the whole run, like 6h.")
 @click.option("--max-cost", metavar="AMOUNT", help="Cost limit of the whole run.")
 @click.option("--spot", is_flag=True, help="Machines that may be taken away.")
@@ -82,6 +89,7 @@ def plan_command(session: Session, job: str, **options: object) -> None:
 @click.option(
     "-e", "--env", multiple=True, metavar="K[=V]", help="Set a variable; K alone copies it from here."
 )
+@DATA
 @click.option("--name", metavar="NAME", help="Instead of the spec's name.")
 @click.option("--out", metavar="DIR", help="Home folder becomes DIR/<id> instead of runs/<id>.")
 @click.option("-d", "--detach", is_flag=True, help="Return when the job has started.")

@@ -50,6 +50,7 @@ class RunRequest:
     keep: str | None = None
     source: str | None = None  # --from RUN[:CHECKPOINT]
     args: Sequence[str] = ()
+    data: Sequence[str] = ()  # key=source, relative to the current folder
 
 
 @dataclass(frozen=True)

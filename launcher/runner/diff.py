@@ -12,6 +12,7 @@ from typing import Any
 from launcher.run import Run
 from launcher.runner.context import Context
 from launcher.runner.homes import home_of
+from launcher.runner.sources import data_of
 from launcher.vault import Home
 
 MAX_HEADER_BYTES = 100 << 20
@@ -67,7 +68,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "job": run.facts.get("job_digest"),
         "bundle": run.facts.get("bundle_digest"),
         "lock": run.facts.get("lock_digest"),
-        "data": run.facts.get("data_digests") or None,
+        **{f"data {key}": told["digest"] or told["sha256"] for key, told in data_of(run).items()},
         "portable fingerprint": fingerprint.get("portable_sha256"),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -11,8 +12,9 @@ from launcher.errors import SpecError
 from launcher.job import parse
 from launcher.job.command import override
 from launcher.job.names import env_name, job_name
+from launcher.job.places import data_key, data_source
 from launcher.job.spec import JobSpec, LoadedJob
-from launcher.job.units import duration_s
+from launcher.job.units import duration_s, shown
 from launcher.runner.context import Context, RunRequest
 
 
@@ -25,6 +27,7 @@ def load_job(ctx: Context, request: RunRequest) -> LoadedJob:
         name=_name(request.name, spec),
         params=override(spec.params, request.params),
         env={**spec.env, **_env(ctx, request)},
+        data={**spec.data, **_data(request)},
         limits=_limits(spec, request),
         resources=dataclasses.replace(spec.resources, spot=spec.resources.spot or request.spot),
     )
@@ -58,6 +61,21 @@ def cost_of(text: str) -> Decimal:
     if not cost.is_finite() or cost < 0:
         raise SpecError(f"--max-cost {text!r} is not an amount", "--max-cost 5")
     return cost
+
+
+def _data(request: RunRequest) -> Mapping[str, str]:
+    given = {}
+    for text in request.data:
+        key, equals, source = text.partition("=")
+        try:
+            if not equals or not source:
+                raise SpecError(f"{shown(text)} is not KEY=SOURCE", "--data train=./pictures")
+            source = data_source(source)
+            path = source if "://" in source else os.path.abspath(os.path.expanduser(source))
+            given[data_key(key)] = path
+        except SpecError as e:
+            raise SpecError(f"--data: {e.message}", e.hint) from e
+    return given
 
 
 def _env(ctx: Context, request: RunRequest) -> Mapping[str, str]:

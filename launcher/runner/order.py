@@ -47,6 +47,7 @@ def order(run: Run, segment: Segment, spec: JobSpec, lock: Mapping[str, Any]) ->
         "bin": None,
         "secrets_dir": None,
         "data_dir": None,
+        "data": {},
         "resume": None,
         "resume_digest": None,
     }

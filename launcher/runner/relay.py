@@ -18,6 +18,7 @@ from launcher.runner.load import cost_of
 from launcher.runner.order import order, spent_s
 from launcher.runner.pack import recorded_bundle, recorded_lock
 from launcher.runner.place import place
+from launcher.runner.sources import recorded_sources
 from launcher.secrets import gather
 from launcher.target import Need, Submission, Target
 from launcher.targets.registry import target_of
@@ -91,6 +92,7 @@ def finish_submission(ctx: Context, run: Run, target: Target) -> Iterator[Event]
         secrets=gather(ctx.config, spec.secrets),
         resume_from=resume_from,
         image=str(run.facts.get("image", "build")),
+        data=recorded_sources(ctx, run),
     )
     yield from place(ctx, run, target, submission)
 

@@ -12,6 +12,7 @@ from launcher.run import Run, Segment, State, Status, process_exit_code
 from launcher.runner.context import Context
 from launcher.runner.homes import home_of
 from launcher.runner.look import facts_of
+from launcher.runner.sources import data_of
 
 
 def proven(ctx: Context, run: Run, segment: Segment, record: ExitRecord) -> Iterator[Event]:
@@ -69,7 +70,7 @@ def capsule(run: Run) -> dict[str, Any]:
         "job": run.facts.get("job_digest"),
         "bundle": run.facts.get("bundle_digest"),
         "lock": run.facts.get("lock_digest"),
-        "data": run.facts.get("data_digests") or {},
+        "data": data_of(run),
         "agent": handle.get("agent"),
         "image": handle.get("image"),
         "fingerprint": handle.get("fingerprint"),

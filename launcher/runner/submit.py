@@ -12,6 +12,7 @@ from launcher.errors import LauncherError, Refused, SpecError, TargetError
 from launcher.events import Event, Notice
 from launcher.job.spec import JobSpec
 from launcher.run import Run, Segment, new_id
+from launcher.runner import sources
 from launcher.runner.context import Context, PlanRow, RunRequest
 from launcher.runner.load import load_job
 from launcher.target import Need, Offer, Target
@@ -32,13 +33,15 @@ def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
     from launcher.runner.relay import start
     from launcher.vault import Home
 
+    loaded = sources.settled(loaded, request)
     packed = yield from pack(ctx, request, loaded)
     target = yield from _choose(targets, Need(packed.spec, packed.lock))
+    data = yield from sources.gather(ctx, loaded, request)
     name = request.name or packed.spec.name
     run_id = new_id(name)
     source = _source(ctx, request.source)
     home = Home.create(Path(request.out or "runs").absolute() / run_id)
-    facts = {**packed.facts(), "args": list(request.args), "image": request.image, **source}
+    facts = {**packed.facts(), "args": list(request.args), "image": request.image, "data": data, **source}
     fresh = Run(run_id, name, records.utc(), str(home.path), packed.spec.to_json(), facts)
     yield from start(ctx, fresh, target, home, request.detach, _resume_name(source))
 
@@ -49,10 +52,11 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
     from launcher.runner.pack import chosen_files
 
     loaded = load_job(ctx, request)
-    files = chosen_files(loaded)
-    travels = {"files": files.size_bytes}
-    also = [f"also travels: {', '.join(loaded.spec.files.also)}"] if loaded.spec.files.also else []
     later = _not_yet(loaded.spec)
+    loaded = sources.settled(loaded, request)
+    travels = {"files": chosen_files(loaded).size_bytes}
+    data = () if later else sources.listed(ctx, loaded, request)
+    also = [f"also travels: {', '.join(loaded.spec.files.also)}"] if loaded.spec.files.also else []
     names = list(request.on) or list(loaded.spec.targets)
     lock, note = check_lock(loaded)
     rows = []
@@ -61,12 +65,15 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
             rows.append(PlanRow(name, False, f"{later[0]}; {later[1]}", travels=travels))
             continue
         try:
-            offer = target_of(ctx, name).offers(Need(loaded.spec, lock))[0]
+            target = target_of(ctx, name)
+            offer = target.offers(Need(loaded.spec, lock))[0]
+            lacks = target.lacking(data)
         except LauncherError as e:
             rows.append(PlanRow(name, False, e.message))
             continue
-        row = _row(offer, loaded.spec, [*([note] if note else []), *also])
-        rows.append(dataclasses.replace(row, travels=travels))
+        notes = [*([note] if note else []), *also, *sources.notes(data, lacks)]
+        more = {f"data {key}": size for key, size in lacks.items()}
+        rows.append(dataclasses.replace(_row(offer, loaded.spec, notes), travels={**travels, **more}))
     return rows
 
 
@@ -75,15 +82,10 @@ def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
     from launcher.runner.order import order
     from launcher.runner.pack import pack
 
-    loaded = load_job(ctx, request)
-    packing = pack(ctx, request, loaded)
-    while True:
-        try:
-            next(packing)
-        except StopIteration as end:
-            packed: Packed = end.value
-            break
-    facts = {**packed.facts(), "args": list(request.args)}
+    loaded = sources.settled(load_job(ctx, request), request)
+    packed: Packed = sources.result(pack(ctx, request, loaded))
+    data = {} if _not_yet(loaded.spec) else sources.result(sources.gather(ctx, loaded, request))
+    facts = {**packed.facts(), "args": list(request.args), "data": data}
     example = Run(f"{packed.spec.name}-aaaaaaaa", packed.spec.name, records.utc(), "", {}, facts)
     lock = {"sha256": packed.lock.sha256, "python": packed.lock.python} if packed.lock else {}
     return {
@@ -105,8 +107,9 @@ def _not_yet(spec: JobSpec) -> tuple[str, str] | None:
     """(message, hint) about a part of the spec that no target of this version can do."""
     if spec.resources.nodes > 1:
         return f"no target here has {spec.resources.nodes} nodes", "set resources.nodes to 1"
-    if spec.data:
-        return "data: is not in this version", "put small files beside job.yaml; they travel with it"
+    buckets = [key for key, source in spec.data.items() if source.startswith("s3://")]
+    if buckets:
+        return f"data {buckets[0]}: s3:// is not in this version", "name a folder here, or https://…#sha256=…"
     if spec.store:
         return "store: is not in this version", "remove it from job.yaml"
     return None

@@ -23,6 +23,11 @@ class Later:
             raise self._error
         return self._value
 
+    def done(self, patience_s: float) -> bool:
+        """Whether it has ended, at the latest after so long."""
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
     def _run(self) -> None:
         try:
             self._value = self._work()

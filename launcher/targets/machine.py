@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher.agent import records
@@ -15,6 +16,7 @@ from launcher.errors import RemoteError
 from launcher.hosts.host import Host
 from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Limits, Need, Offer, Step, Submission
+from launcher.targets import data as sources
 from launcher.targets import fit
 from launcher.targets.folder import MachineFolder
 from launcher.targets.later import Later
@@ -40,6 +42,7 @@ class MachineTarget:
         hello = self.host.steward().hello
         yield Finding("reachable", True, f"{hello['user']}@{self.host.name}, python {hello['python']}")
         yield from fit.findings(self.probe(), self._docker)
+        yield sources.finding(self.host.steward())
 
     def offers(self, need: Need) -> list[Offer]:
         """One free offer: this machine, or why it would not do. Sends nothing."""
@@ -66,8 +69,13 @@ class MachineTarget:
             resource=Resource("folder", folder, segment.run_id[-8:]),
         )
         ready = yield from provision(self, submission, form)
+        ready = replace(ready, data=(yield from sources.bring(steward, submission.data)))
         yield from self._send(submission, folder, ready)
         yield Step(State.RUNNING, "start", self.host.name, 1, 1, handed_over=True)
+
+    def lacking(self, data: Sequence[Any]) -> Mapping[str, int]:
+        """How much of each source of data would travel; an unknown download is left out."""
+        return sources.lacking(self.host.steward(), data)
 
     def status(self, segment: Segment) -> Status:
         """One look. Lost is only said when the machine answers and has neither an agent nor an exit record."""
@@ -235,15 +243,19 @@ class MachineTarget:
         names: dict[str, Any] = {"from": stored, "to": f"{folder}/{records.BUNDLE}"}
         small.add("link", **names)
         resume = yield from put_resume(steward, submission, folder)
-        order = {**submission.order, **ready.order, **resume}
+        docker = ready.image is not None
+        if ready.data.told:
+            small.add("data_use", folder=folder, sources=ready.data.digests, links=not docker)
+        order = {**submission.order, **ready.order, **resume, **ready.data.order(docker)}
         small.put(f"{folder}/{records.ORDER}", records.canonical(order))
-        if ready.image is None:
-            yield Step(State.SYNCING, "start", handle={"bin": ready.order["bin"], **ready.handle})
+        known = {"data": ready.data.told, **ready.handle}
+        if not docker:
+            yield Step(State.SYNCING, "start", handle={"bin": ready.order["bin"], **known})
             self._add_launch(small, submission, folder, ready)
         else:
             name = container_name(segment.run_id, segment.number)
             resource = Resource("container", name, segment.run_id[-8:])
-            handle = {"container": name, **ready.handle}
+            handle = {"container": name, **known}
             yield Step(State.SYNCING, "start", handle=handle, resource=resource)
             self._add_container(small, submission, folder, ready)
         steward.call("batch", small.payload, steps=small.steps)
@@ -260,6 +272,7 @@ class MachineTarget:
         place = Place(
             segment=folder,
             agent=f"{self._root}/{self.host.agent_path()}",
+            data=ready.data.mounts,
             memory_bytes=submission.spec.resources.memory_bytes,
             python=ready.python,
         )

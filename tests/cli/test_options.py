@@ -26,7 +26,7 @@ def parsed(*words: str) -> dict[str, Any]:
 
 def test_run_takes_all_of_its_words() -> None:
     line = (
-        "run jobs/a --on box --on local -p lr=1 -p epochs=2 -e A=b -e C --name n --out o -d --spot"
+        "run jobs/a --on box --on local -p lr=1 -p epochs=2 -e A=b -e C --data t=./x --name n --out o -d --spot"
         " --timeout 6h --max-cost 5 --image ship --keep 30m --from last:best -y -- --lr 1 -- x"
     )
     assert parsed(*line.split()) == {
@@ -34,6 +34,7 @@ def test_run_takes_all_of_its_words() -> None:
         "on": ("box", "local"),
         "params": ("lr=1", "epochs=2"),
         "env": ("A=b", "C"),
+        "data": ("t=./x",),
         "name": "n",
         "out": "o",
         "detach": True,

@@ -1,0 +1,153 @@
+"""Brings a job's data to a machine: only what it lacks, once for all runs, and proven there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.agent import datastore, records
+from launcher.data.source import Entry, Source, contents
+from launcher.data.take import changed
+from launcher.errors import IntegrityError, Refused, RemoteError
+from launcher.job.units import show_size
+from launcher.run import State
+from launcher.target import Finding, Step
+from launcher.targets import send
+from launcher.targets.download import bring_download
+from launcher.targets.ready import Brought
+
+ROUNDS = 3  # what another client takes away meanwhile is sent again
+MARGIN_BYTES = 64 << 20
+MOST_FILES = 100_000  # in one question
+MOST_NAMED = 5
+
+
+@dataclass
+class _Lack:
+    """What of one source must travel: one entry for each content."""
+
+    source: Source
+    files: list[Entry]
+    missing: list[Entry]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for _, size, _ in self.missing)
+
+
+def bring(steward: Any, sources: Sequence[Source]) -> Generator[Step, None, Brought]:
+    """All sources are whole on the machine; nothing is sent that is there."""
+    if not sources:
+        return Brought()
+    local = [source for source in sources if source.digest]
+    told = {source.key: _told(source.digest, source.files, source.size_bytes) for source in local}
+    for source in sources:
+        if not source.digest:
+            entry = yield from bring_download(steward, source)
+            digest = records.tree_digest([entry])
+            steward.call("data_tree", datastore.encode([entry]), digest=digest)
+            told[source.key] = _told(digest, 1, entry[1])
+    lacks = list(_lacking(steward, local))
+    _room(steward, lacks)
+    for lack in lacks:
+        _unchanged(lack)
+    for lack in lacks:
+        yield from _bring(steward, lack)
+    return Brought(str(steward.hello["root"]), told)
+
+
+def lacking(steward: Any, sources: Sequence[Source]) -> dict[str, int]:
+    """key -> bytes that would travel; of a download that is not there the size is unknown and left out."""
+    found = {source.key: 0 for source in sources if source.digest}
+    found |= {
+        lack.source.key: lack.size_bytes for lack in _lacking(steward, [s for s in sources if s.digest])
+    }
+    return found
+
+
+def finding(steward: Any) -> Finding:
+    """What `check` says of the cache."""
+    kept = steward.call("data_kept")
+    detail = f"{kept['sources']} kept, {show_size(int(kept['size_bytes']))}"
+    return Finding("data", True, detail if kept["sources"] else "none kept")
+
+
+def _lacking(steward: Any, sources: Sequence[Source]) -> Iterator[_Lack]:
+    if not sources:
+        return
+    whole = steward.call("data_have", digests=[source.digest for source in sources]).get("whole")
+    for source, there in zip(sources, whole if isinstance(whole, list) else (), strict=False):
+        if there is not True:
+            files = contents(source)
+            yield _Lack(source, files, _missing(steward, files))
+
+
+def _missing(steward: Any, files: Sequence[Entry]) -> list[Entry]:
+    """One entry for each content that the machine lacks."""
+    by_hash = {entry[2]: entry for entry in files}
+    wanted, found = list(by_hash.values()), []
+    for start in range(0, len(wanted), MOST_FILES):
+        some = wanted[start : start + MOST_FILES]
+        answer = steward.call("data_lacks", files=[[sha256, size] for _, size, sha256 in some])
+        found += [some[place] for place in places(answer.get("lacks"), len(some), steward.name)]
+    return sorted(found)
+
+
+def places(answer: Any, count: int, name: str) -> list[int]:
+    """What the machine says of a list, believed only as far as it speaks of that list."""
+    good = isinstance(answer, list) and all(type(place) is int and 0 <= place < count for place in answer)
+    if not good or len(set(answer)) != len(answer):
+        raise RemoteError(f"{name} does not say which data it lacks", "look at the agent there")
+    return sorted(answer)
+
+
+def _room(steward: Any, lacks: Sequence[_Lack]) -> None:
+    wanted = sum(lack.size_bytes for lack in lacks)
+    if not wanted:
+        return
+    free = int(steward.call("data_lacks", files=[])["free_bytes"])
+    if wanted + MARGIN_BYTES > free:
+        keys = ", ".join(lack.source.key for lack in lacks)
+        raise Refused(
+            f"data {keys}: {show_size(wanted)} would travel and {show_size(free)} are free on {steward.name}",
+            "free some space there, or choose another target with --on",
+        )
+
+
+def _unchanged(lack: _Lack) -> None:
+    """Only what was recorded is sent: what the run was made from, not today's folder."""
+    wrong = changed(lack.source, lack.missing)
+    if wrong:
+        raise since(lack.source, wrong)
+
+
+def since(source: Source, wrong: Sequence[str]) -> Refused:
+    names = ", ".join(send.shown_path(path) or source.origin for path in wrong[:MOST_NAMED])
+    more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+    return Refused(
+        f"data {source.key} has changed since the run: {names}{more}",
+        "put the old files back, or start a new run with `launcher run`",
+    )
+
+
+def _bring(steward: Any, lack: _Lack) -> Iterator[Step]:
+    source, missing = lack.source, lack.missing
+    assert source.digest is not None
+    for _ in range(ROUNDS):
+        wrong = yield from send.send(steward, source, missing)
+        if wrong:
+            raise since(source, wrong)
+        answer = steward.call("data_tree", datastore.encode(lack.files), digest=source.digest)
+        missing = [lack.files[place] for place in places(answer.get("lacks"), len(lack.files), steward.name)]
+        if not missing:
+            yield Step(State.SYNCING, f"data {source.key}", send.count(len(lack.files)), 1, 1)
+            return
+        missing = sorted({entry[2]: entry for entry in missing}.values())
+    raise IntegrityError(
+        f"data {source.key} does not stay on {steward.name}", "is something removing it there?"
+    )
+
+
+def _told(digest: str | None, files: int | None, size_bytes: int | None) -> dict[str, Any]:
+    return {"digest": digest, "files": files, "size_bytes": size_bytes}
