@@ -45,6 +45,14 @@ class Look:
     std: tuple[float, ...]
     resize: str = "squash"  # or "crop": its middle square
 
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of what is seen."""
+        if self.resize == "squash":
+            return 0.0, 0.0, float(width), float(height)
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
 
 @dataclass(frozen=True)
 class Model:
@@ -197,16 +205,16 @@ def set_head(model: nn.Module, weight: torch.Tensor, bias: torch.Tensor) -> None
             layer.bias.copy_(bias)
 
 
-def look_of(arch: str, weights: str, size: int) -> Look:
+def look_of(arch: str, weights: str, size: int, resize: str = "squash") -> Look:
     for start, only in FIXED_SIZES.items():
         if arch.startswith(start) and size != only:
             refuse(f"{arch} takes pictures of {only} pixels only: --size {only}")
     saved = Path(weights) / "preprocess.json"
     if saved.is_file():  # a trained model's folder
         how = json.loads(saved.read_text())
-        return Look(size, tuple(how["mean"]), tuple(how["std"]), how["resize"])
+        return Look(size, tuple(how["mean"]), tuple(how["std"]), resize)
     origin = "package" if weights.endswith(".h5") else weights
-    return Look(size, *(ODD_SCALES.get((arch, origin)) or ODD_SCALES.get(arch, USUAL_SCALE)))
+    return Look(size, *(ODD_SCALES.get((arch, origin)) or ODD_SCALES.get(arch, USUAL_SCALE)), resize)
 
 
 def check_size(model: nn.Module, arch: str, size: int) -> None:
@@ -222,12 +230,9 @@ def check_size(model: nn.Module, arch: str, size: int) -> None:
 
 def to_tensor(image: Image.Image, look: Look) -> torch.Tensor:
     """An RGB picture as (3, H, W)."""
-    box = (0.0, 0.0, float(image.width), float(image.height))
-    if look.resize == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return scaled(image.resize((look.size, look.size), Image.Resampling.BILINEAR, box), look)
+    return scaled(
+        image.resize((look.size, look.size), Image.Resampling.BILINEAR, look.box(*image.size)), look
+    )
 
 
 def scaled(image: Image.Image, look: Look) -> torch.Tensor:

@@ -1,0 +1,101 @@
+"""The settings of train.py: flags, their defaults, and which of them may change when a run is resumed."""
+
+import argparse
+import os
+from pathlib import Path
+
+import common
+
+# Where and how a run computes: it may go on with others. All the rest makes another run.
+PLACE = ("data", "test", "weights", "out", "resume", "every", "cache", "threads", "workers", "micro_batch")
+
+
+def settings(about: str) -> argparse.Namespace:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "train.py", description=about, formatter_class=formatter, allow_abbrev=False
+    )
+    _data(parser.add_argument_group("pictures"))
+    _network(parser.add_argument_group("network"))
+    _training(parser.add_argument_group("training"))
+    _place(parser.add_argument_group("place: free to change on a resume"))
+    args = parser.parse_args(common.arguments())
+    _check(args)
+    return args
+
+
+def _data(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--data", default=common.given("train") or "lfw", help="DIR/<class>/*.jpg, a CSV, Label Studio, lfw")
+    add("--test", default=common.given("test"), help="a second source, only tested on")
+    add("--val-share", type=float, default=0.0, help="of each class: chooses the epoch")
+    add("--test-share", type=float, default=0.2, help="of each class: looked at once, at the end")
+    add("--seed", type=int, default=0)
+    add("--size", type=int, default=64, help="side of the pictures in pixels")
+    add("--resize", choices=["squash", "crop"], default="squash", help="to a square: all, or the middle")
+    add("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the pictures")
+    add("--scale", type=float, default=0.8, help="the window's least side; 1: the whole picture")
+    add("--mixup", type=float, default=0.0, help="alpha; 0: off")
+    add("--cutmix", type=float, default=0.0, help="alpha; 0: off; with both, one of them by lot")
+    add("--balance", choices=["auto", "weights", "sampling", "off"], default="auto",
+        help="rare classes; auto: weights when one is 3 times as large as another")  # fmt: skip
+
+
+def _network(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--arch", default="efficientnet_lite0", help="or any of torchvision's: resnet18, vit_b_16, …")
+    add("--weights", default="package", help="package, torchvision (downloads), none, or a file")
+    add("--bn", choices=["auto", "frozen", "train"], default="auto",
+        help="batch norms; auto: frozen below 1000 pictures to learn from")  # fmt: skip
+
+
+def _training(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--stage", choices=["probe", "finetune"], default="finetune", help="where to end")
+    add("--epochs", type=int, default=10)
+    add("--batch", type=int, default=16, help="pictures a step, over all processes")
+    add("--lr", type=float, default=1e-3, help="of the head at its peak")
+    add("--trunk-lr", type=float, default=0.1, help="of the trunk, as a share of the head's")
+    add("--weight-decay", type=float, default=0.01)
+    add("--warmup", type=float, default=0.1, help="share of the steps")
+    add("--clip", type=float, default=1.0, help="largest norm of the gradient; 0: off")
+    add("--label-smoothing", type=float, default=0.0)
+    add("--ema", type=float, default=0.0, help="decay of the averaged weights, say 0.999; 0: off")
+    add("--patience", type=int, default=5, help="epochs without a better validation score; 0: never stop")
+    add("--amp", choices=["auto", "off", "bf16", "fp16"], default="auto", help="auto: off on a CPU")
+    add("--channels-last", action="store_true", help="memory format: often faster on GPUs")
+
+
+def _place(group: argparse._ArgumentGroup) -> None:
+    add, env = group.add_argument, os.environ
+    add("--out", type=Path, default=env.get("LAUNCHER_OUT", "out"))
+    add("--resume", type=Path, default=env.get("LAUNCHER_RESUME"), help="the checkpoint to go on from")
+    add("--every", type=float, default=env.get("LAUNCHER_CHECKPOINT_EVERY", "600"),
+        help="seconds between checkpoints")  # fmt: skip
+    add("--cache", type=Path, help="folder of computed features; OUT/features, or scratch under launcher")
+    add("--micro-batch", type=int, default=0, help="pictures at once; 0: a batch, less when memory runs out")
+    add("--threads", type=int, default=1, help="on a CPU; another number rounds otherwise")
+    add("--workers", type=int, default=0, help="processes that read pictures; any number: the same model")
+
+
+def _check(args: argparse.Namespace) -> None:
+    limits = {
+        "epochs": (1, 10**6), "batch": (1, 10**6), "size": (8, 4096), "workers": (0, 256), "threads": (1, 256),
+        "lr": (1e-12, float("inf")), "val_share": (0, 0.9), "test_share": (0, 0.99), "scale": (0.05, 1),
+        "label_smoothing": (0, 0.9), "ema": (0, 1), "warmup": (0, 1), "clip": (0, float("inf")),
+        "mixup": (0, 100), "cutmix": (0, 100), "patience": (0, 10**6), "micro_batch": (0, 10**6),
+    }  # fmt: skip
+    for name, (least, most) in limits.items():
+        if not least <= getattr(args, name) <= most:
+            flag = name.replace("_", "-")
+            common.refuse(f"--{flag} {getattr(args, name)}: from {least} to {most}")
+    if args.test_share == 0 and not args.test:
+        common.refuse("--test-share 0 leaves nothing to test on: give --test SOURCE")
+    if args.cache is None:
+        scratch = Path.home() / ".cache" / "finetune" if "LAUNCHER_OUT" in os.environ else args.out
+        args.cache = scratch / "features"
+
+
+def config(args: argparse.Namespace) -> dict[str, object]:
+    """What makes a run this one."""
+    return {name: value for name, value in vars(args).items() if name not in PLACE}
