@@ -19,6 +19,7 @@ LABEL_COLUMNS = ("label", "class", "choice")
 PART_COLUMNS = ("split", "part")
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 PARTS |= {"dev": "val", "test": "test", "testing": "test", "": ""}
+ADDRESS = "an address, not a file: download the pictures first"
 OF_LABEL_STUDIO = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
 
@@ -54,8 +55,13 @@ def entries(source: Path) -> list[Entry]:
 
 def shown(name: str | Path) -> str:
     """A name as one line of proper Unicode: what is neither is written as an escape."""
-    text = os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else _escape(c) for c in os.fspath(name))
+
+
+def _escape(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape").decode()
 
 
 def _folders(root: Path) -> Iterator[Entry]:
@@ -112,20 +118,22 @@ def _row(table: Path, line: int, values: list[str]) -> Entry:
     where, label, part = (v.strip() for v in values)
     if part.lower() not in PARTS:
         refuse(f"{shown(table)}, line {line}: {shown(part)!r} is no part; it is train, val, test or empty")
-    name = Path(where if (table.parent / where).exists() else where.replace("\\", "/"))
-    entry = Entry(shown(name.as_posix()), table.parent / name, label or None, PARTS[part.lower()])
+    entry = Entry(shown(where), None, shown(label) or None, PARTS[part.lower()])
     if not where:
         return replace(entry, name=f"line {line}", why_not="no path")
-    return _there(entry)
+    if "://" in where:
+        return replace(entry, why_not=ADDRESS)
+    for path in (Path(where), Path(where.replace("\\", "/"))):
+        if _is_file(table.parent / path):
+            return replace(entry, name=shown(path.as_posix()), source=table.parent / path)
+    return replace(entry, why_not="no such file")
 
 
-def _there(entry: Entry) -> Entry:
-    if "://" in entry.name or ":/" in entry.name[1:8]:
-        return replace(entry, why_not="an address, not a file: download the pictures first")
+def _is_file(path: Path) -> bool:
     try:
-        return entry if entry.source.is_file() else replace(entry, why_not="no such file")
-    except (OSError, ValueError) as error:  # a name too long, or with a null byte
-        return replace(entry, why_not=f"no such file ({type(error).__name__})")
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
 
 
 def _text(path: Path) -> str:
@@ -149,12 +157,15 @@ def _tasks(path: Path) -> list[dict]:
 def _label_studio(path: Path, tasks: object) -> Iterator[Entry]:
     """One entry a picture. Several annotations count when they agree; one marked as ground truth decides."""
     choices: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}
-    for number, task in enumerate(tasks):
+    for number, task in enumerate(tasks, start=1):
         values = task["data"] if isinstance(task.get("data"), dict) else task
         image = _image(values)
         if image is None:
-            refuse(f"{shown(path)}: task {number + 1} has no picture")
-        choices.setdefault(image, []).extend(_choices(task, values, image))
+            refuse(f"{shown(path)}: task {number} has no picture")
+        try:
+            choices.setdefault(image, []).extend(_choices(task, values, image))
+        except (AttributeError, TypeError):
+            refuse(f"{shown(path)}: task {number} does not hold annotations as Label Studio writes them")
     for image, given in choices.items():
         truth = [labels for is_truth, labels in given if is_truth] or [labels for _, labels in given]
         yield _annotated(path, image, sorted(set(truth)))
@@ -165,13 +176,12 @@ def _annotated(path: Path, image: str, said: list[tuple[str, ...]]) -> Entry:
     name = shown(source.relative_to(path.parent).as_posix() if source else image[:200])
     if source is None:
         address = "://" in image or image.startswith("data:")
-        why = "an address, not a file: download the pictures first" if address else "no such file"
-        return Entry(name, None, None, why_not=why)
+        return Entry(name, None, None, why_not=ADDRESS if address else "no such file")
     if len(said) > 1 or (said and len(said[0]) > 1):
         words = sorted({shown(label) for labels in said for label in labels})
         what = "its annotations disagree" if len(said) > 1 else "several labels on one picture"
         return Entry(name, source, None, why_not=f"{what}: {', '.join(words)}")
-    return Entry(name, source, said[0][0] if said else None)
+    return Entry(name, source, shown(said[0][0]) if said else None)
 
 
 def _image(values: dict) -> str | None:
@@ -223,6 +233,6 @@ def _found(folder: Path, image: str) -> Path | None:
         ends = [end, [*end[:-1], end[-1].split("-", 1)[-1]]] if len(end[-1].split("-", 1)[0]) == 8 else [end]
         for base in (folder, folder / "images", folder / "media"):
             for tail in ends:
-                if base.joinpath(*tail).is_file():
+                if _is_file(base.joinpath(*tail)):
                     return base.joinpath(*tail)
     return None

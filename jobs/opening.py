@@ -31,6 +31,7 @@ class Facts:
     height: int
     mode: str  # as stored: RGB, L, P, LA, CMYK, I;16, …
     phash: int
+    small: bytes  # its thumbnail, see duplicates.py
     spread: float  # standard deviation of the channel that varies most, 0..255; 0: one flat colour
 
 

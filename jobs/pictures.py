@@ -20,12 +20,21 @@ import numpy as np
 from PIL import Image
 
 from common import refuse
-from duplicates import DISTANCE, group_duplicates, near_duplicates, near_pairs, phash
+from duplicates import DISTANCE, group_duplicates, near_duplicates, near_groups, near_pairs, phash, small
 from listed import Entry, entries, shown
 from opening import MAX_PIXELS, SUFFIXES, BadPicture, Facts, decode, digest, open_picture, spread
 
 __all__ = ["DISTANCE", "MAX_PIXELS", "SUFFIXES", "BadPicture", "Dataset", "Facts", "Picture", "Split"]
-__all__ += ["gather", "group_duplicates", "near_duplicates", "near_pairs", "open_picture", "phash", "read"]
+__all__ += [
+    "gather",
+    "group_duplicates",
+    "near_duplicates",
+    "near_groups",
+    "near_pairs",
+    "open_picture",
+    "phash",
+    "read",
+]
 __all__ += ["shown", "split"]
 
 
@@ -92,7 +101,7 @@ def _look(entry: Entry, labels: list[str]) -> Picture | tuple[str, str]:
         return entry.name, str(error)
     except OSError as error:
         return entry.name, error.strerror or "cannot be read"
-    facts = Facts(*image.size, mode, phash(image), round(spread(image), 3))
+    facts = Facts(*image.size, mode, phash(image), small(image), round(spread(image), 3))
     label = None if entry.label is None else labels.index(entry.label)
     return Picture(entry.name, label, sha256, entry.source, entry.part, facts)
 
@@ -198,8 +207,8 @@ def _check(pictures: Sequence[Picture], parts: dict[str, list[Picture]], tested:
         for part, use in (("train", "learn from"), *([("test", "test on")] if tested else [])):
             if not any(p.label == label for p in parts[part]):
                 refuse(
-                    f"the class of {own[0].name} has nothing to {use}: it has {len(own)} pictures, near duplicates"
-                    " go into one part together, and one to learn from and one to test on are needed"
+                    f"the class of {own[0].name} has nothing to {use} (pictures: {len(own)}; near duplicates go"
+                    " into one part together): add others, or remove the class"
                 )
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pictures import Dataset, Picture, near_duplicates, near_pairs
+from pictures import Dataset, Picture, near_groups, near_pairs
 
 FEW = 5  # pictures of a class, or with that of all: fewer cannot be learnt from and tested on
 
@@ -178,13 +178,12 @@ def _near(data: Dataset, limits: Limits) -> Finding:
 def near_across(data: Dataset, limits: Limits) -> int:
     """Pairs of nearly equal pictures of different classes."""
     shown = _showing(data.pictures, limits)
-    pairs = near_pairs([p.facts.phash for p in shown])
-    return sum(shown[i].label != shown[j].label for i, j, _ in pairs)
+    return sum(shown[i].label != shown[j].label for i, j in set(near_pairs(shown)))
 
 
 def _groups(pictures: Sequence[Picture], limits: Limits) -> list[list[Picture]]:
     shown = _showing(pictures, limits)
-    return [[shown[i] for i in group] for group in near_duplicates([p.facts.phash for p in shown])]
+    return [[shown[i] for i in group] for group in near_groups(shown)]
 
 
 def _showing(pictures: Sequence[Picture], limits: Limits) -> list[Picture]:
