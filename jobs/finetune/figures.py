@@ -66,8 +66,8 @@ def canvas(width: float, height: float, ink: Ink) -> Canvas:
 def confusion(path: Path, matrix: np.ndarray, labels: list[str], ink: Ink = LIGHT) -> None:
     """Rows are true classes; a row's colours are shares of it, the numbers are pictures."""
     C = len(labels)
-    cell = min(max(16 / C, 0.15), 0.85 if C < 12 else 0.42)  # inches
-    side, size = C * cell, min(max(cell * 24, 4.5), 11)
+    cell = min(max(11 / C, 0.1), 0.85)  # inches
+    side, size = C * cell, min(max(cell * 26, 4.5), 11)
     page = canvas(side + 2.4, side + 2.0, ink)
     ax = page.axes()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -112,10 +112,11 @@ def reliability(path: Path, bins: Sequence[Bin], ece: float, ink: Ink = LIGHT) -
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(_percent())
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    ax.set_title(f"calibration error (ECE) {ece:.3f}", fontsize=10, color=ink.text, loc="left")
+    page.figure.suptitle(f"calibration error (ECE) {ece:.3f}", fontsize=10, color=ink.text)
     _words(ax, ink, y="accuracy")
     _words(below, ink, x="confidence of the answer", y="pictures")
-    _legend(ax, ink, "upper left")
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "frameon": False}
+    ax.legend(**above, fontsize=9, labelcolor=ink.text, columnspacing=1.2, handlelength=1.6)
     page.save(path)
 
 
@@ -125,16 +126,15 @@ def learning_curve(
     """Would more labels help? A method that was drawn several times shows its mean and its range."""
     page = canvas(6.4, 4.2, ink)
     ax = page.axes()
-    for (method, name), color in zip(names.items(), (ink.second, ink.main, ink.third), strict=False):
+    shown = [method for method in names if any(own == method for _, own, _ in curve)]
+    for method, color in zip(shown, (ink.second, ink.main, ink.third), strict=False):
         at = sorted({n for n, own, _ in curve if own == method})
         draws = [[score for m, own, score in curve if own == method and m == n] for n in at]
-        if not at:
-            continue
         ax.fill_between(
             at, [min(d) for d in draws], [max(d) for d in draws], color=color, alpha=0.15, linewidth=0
         )
         means = [sum(d) / len(d) for d in draws]
-        ax.plot(at, means, color=color, marker="o", markersize=5, linewidth=2, label=name)
+        ax.plot(at, means, color=color, marker="o", markersize=5, linewidth=2, label=names[method])
     ticks = sorted({n for n, _, _ in curve})
     if ticks:
         ax.set_xscale("log", base=2)
