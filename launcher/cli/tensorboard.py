@@ -27,7 +27,7 @@ def tensorboard_command(session: Session, runs: tuple[str, ...], port: int, no_b
     chosen = session.runs(runs)
     screen = session.screen()
     with contextlib.suppress(KeyboardInterrupt), Interrupts():  # its only end
-        with contextlib.closing(tensorboard(session.context, chosen, port)) as events:  # type: ignore[type-var]
+        with contextlib.closing(tensorboard(session.context, chosen, port)) as events:
             for event in events:
                 if isinstance(event, Address):
                     answer = {"url": event.url, "runs": list(event.runs)}

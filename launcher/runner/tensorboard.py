@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from launcher.run import Run, Segment
 from launcher.runner.context import Context
 from launcher.target import Target
 from launcher.targets.registry import target_of
-from launcher.tensorboard.server import Server, Wish
+from launcher.tensorboard.server import Server, Wish, free_port
 from launcher.tensorboard.shown import Shown
 
 LOOK_S = 2.0
 TICK_S = 0.2
+AT_ONCE_S = 0.05  # a server that always has more must not keep us busy
 AGAIN_S = 4.0
 JOIN_S = 1.0
 
@@ -34,8 +35,9 @@ class Address:
     runs: tuple[str, ...]
 
 
-def tensorboard(ctx: Context, runs: Sequence[Run], port: int) -> Iterator[Notice | Address]:
-    """Until closed. Nothing of it is left then: no process, no file."""
+def tensorboard(ctx: Context, runs: Sequence[Run], port: int) -> Generator[Notice | Address, None, None]:
+    """Until closed. Nothing of it is left then: no process, no file. Port 0: any free one."""
+    port = free_port(port)
     scratch = Path(tempfile.mkdtemp(prefix="launcher-tensorboard-"))
     board = _Board(ctx, scratch)
     server = Server(Wish(scratch, scratch / "shown", port, ctx.config.child_environment()))
@@ -133,8 +135,8 @@ class _Board:
     def _work(self, shown: Shown, target: Target, segment: Segment) -> None:
         try:
             self._watch(shown, target, segment)
-        except LauncherError as error:
-            self._inbox.put(f"{segment.run_id}: {error.message}; showing what is here")
+        except (LauncherError, OSError) as error:
+            self._inbox.put(f"{segment.run_id}: {error}; showing what is here")
 
     def _watch(self, shown: Shown, target: Target, segment: Segment) -> None:
         """Look after look, through cuts, until the segment has ended and all of it is here."""
@@ -162,7 +164,7 @@ class _Board:
                 self._inbox.put(f"{segment.run_id} has ended ({status.state.value})")
                 return
             took = time.monotonic() - began
-            self._stop.wait(0 if look.more else max(LOOK_S, 10 * took))
+            self._stop.wait(AT_ONCE_S if look.more else max(LOOK_S, 10 * took))
 
 
 def _lies_there(segment: Segment) -> bool:

@@ -19,13 +19,19 @@ GRACE_S = 5.0
 def main(scratch: str, argv: list[str]) -> int:
     """The program's exit code."""
     program = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    threading.Thread(target=_wait_for_end, args=(program, scratch), daemon=True).start()
-    return program.wait()
+    ending = threading.Event()
+    end = threading.Thread(target=_wait_for_end, args=(program, scratch, ending), daemon=True)
+    end.start()
+    code = program.wait()
+    if ending.is_set():
+        end.join()
+    return code
 
 
-def _wait_for_end(program: subprocess.Popen[bytes], scratch: str) -> None:
+def _wait_for_end(program: subprocess.Popen[bytes], scratch: str, ending: threading.Event) -> None:
     while os.read(0, 1024):
         pass
+    ending.set()
     program.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(GRACE_S)

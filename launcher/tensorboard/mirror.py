@@ -7,7 +7,7 @@ otherwise than before, is copied anew under another name, because TensorBoard go
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,29 +16,32 @@ from launcher.errors import IntegrityError, LauncherError
 from launcher.target import Folder, Range
 
 EVENTS = "*tfevents*"
-MAX_FILES = 1000  # of one run
-MAX_BYTES = 2 << 30  # of one run
+MAX_FILES = 1000  # of one segment
+MAX_BYTES = 2 << 30  # of one segment
 PIECE_BYTES = 4 << 20  # of one file in one look
 LOOK_BYTES = 64 << 20
 HEAD_BYTES = 64  # an event file begins with the time of its creation
 MAX_NAME_BYTES = 200
 MAX_DEPTH = 16
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Seen = tuple[int, float]  # size and time of change of a file there
 
 
 @dataclass
 class _Copy:
-    """What is here of one file there. `seen`: its size and time when it was looked at last."""
+    """What is here of one file there; `seen` is how that was at the last look."""
 
-    path: Path
+    place: Path
+    number: int = 0  # of names that it has had before
     size: int = 0
     head: bytes = b""
-    seen: tuple[int, float] = (0, 0.0)
-    number: int = 0  # how often it began anew
+    seen: Seen = (0, 0.0)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look brought: `more`: there is more already; `full`: something was left out for good."""
+    """What one look found: something new; more of it, to be brought at once; too much, left out for good."""
 
     changed: bool
     more: bool
@@ -58,80 +61,93 @@ class Mirror:
         """One look at the folder there; at most LOOK_BYTES are brought."""
         found = source.find(records.OUT, [EVENTS, records.METRICS])
         wanted, full = self._wanted(found)
-        pieces = list(self._pieces(wanted))
-        heads = [Range(f"{records.OUT}/{path}", 0, len(self._copies[path].head)) for path, _ in pieces]
-        bodies = [Range(f"{records.OUT}/{path}", self._copies[path].size, n) for path, n in pieces]
+        pieces = self._pieces(wanted)
+        heads = [Range(f"{records.OUT}/{path}", 0, len(self._copies[path].head)) for path in pieces]
+        bodies = [Range(f"{records.OUT}/{path}", self._copies[path].size, n) for path, n in pieces.items()]
         got = _collect(source, [*heads, *bodies]) if pieces else []
-        for (path, _), head, body in zip(pieces, got, got[len(heads) :], strict=False):
-            self._take(self._copies[path], head, body)
-        for path, seen in wanted:
+        moved = [self._take(*one) for one in zip(pieces, got, got[len(heads) :], strict=False)]
+        for path, seen in wanted.items():
             self._copies[path].seen = seen
-        more = any(self._copies[path].size < seen[0] for path, seen in wanted)
-        return Look(bool(pieces), more and not full, full)
-
-    def paths(self) -> set[str]:
-        """The event files that are here, by their path in $LAUNCHER_OUT."""
-        return {path for path, copy in self._copies.items() if copy.size and path != records.METRICS}
+        more = any(self._copies[path].size < seen[0] for path, seen in wanted.items())
+        return Look(bool(pieces), more and any(moved), full)
 
     def metrics_now(self) -> Path | None:
-        """Where the newest copy of metrics.jsonl is."""
+        """Where metrics.jsonl is here, if the segment wrote one."""
         copy = self._copies.get(records.METRICS)
-        return copy.path if copy and copy.size else None
+        return copy.place if copy and copy.size else None
 
-    def _wanted(
-        self, found: Iterable[tuple[str, int, float]]
-    ) -> tuple[list[tuple[str, tuple[int, float]]], bool]:
-        """Files that changed since the last look, and whether some are left out."""
-        wanted, full = [], False
+    def _wanted(self, found: Iterable[tuple[str, int, float]]) -> tuple[dict[str, Seen], bool]:
+        """The files that changed since the last look, and whether some are left out."""
+        wanted, full = {}, self._total >= MAX_BYTES
         for path, size, time in found:
             if not _harmless(path) or (path not in self._copies and len(self._copies) >= MAX_FILES):
                 full = True
                 continue
-            copy = self._copies.setdefault(path, _Copy(self._place(path, 0)))
-            if size < copy.size:
-                self._anew(path, copy)
+            if path not in self._copies or size < self._copies[path].size:
+                self._begin(path)
+            copy = self._copies[path]
             if copy.size < size or copy.seen != (size, time):
-                wanted.append((path, (size, time)))
-        return wanted, full or self._total >= MAX_BYTES
+                wanted[path] = (size, time)
+        return wanted, full
 
-    def _pieces(self, wanted: Iterable[tuple[str, tuple[int, float]]]) -> Iterator[tuple[str, int]]:
-        """(path, bytes to read) of what is read this time."""
+    def _pieces(self, wanted: dict[str, Seen]) -> dict[str, int]:
+        """How many bytes are read of each file this time; 0 for one whose beginning is looked at only."""
         room = min(LOOK_BYTES, MAX_BYTES - self._total)
-        for path, (size, _) in wanted:
-            piece = min(size - self._copies[path].size, PIECE_BYTES, room)
+        pieces = {}
+        for path, (size, _) in wanted.items():
+            piece = max(0, min(size - self._copies[path].size, PIECE_BYTES, room))
             if piece or self._copies[path].size:
+                pieces[path] = piece
                 room -= piece
-                yield path, piece
+        return pieces
 
-    def _take(self, copy: _Copy, head: bytes, body: bytes) -> None:
-        path = next(path for path, one in self._copies.items() if one is copy)
+    def _take(self, path: str, head: bytes, body: bytes) -> bool:
+        """Whether there is something more to expect at once."""
+        copy = self._copies[path]
         if head != copy.head:
-            self._anew(path, copy)
-            return
-        try:
-            copy.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(copy.path, "ab") as file:
-                file.write(body)
-        except (FileExistsError, NotADirectoryError):  # a file there became a folder
-            return
-        except OSError as error:
-            raise LauncherError(f"cannot write to {copy.path.parent}: {error.strerror}") from error
+            self._begin(path)
+            return True
+        if not body or not _append(copy.place, body):
+            return False
         copy.head = (copy.head + body)[:HEAD_BYTES]
         copy.size += len(body)
         self._total += len(body)
+        return True
 
-    def _anew(self, path: str, copy: _Copy) -> None:
-        copy.path.unlink(missing_ok=True)
-        self._total -= copy.size
-        self._copies[path] = _Copy(self._place(path, copy.number + 1), number=copy.number + 1)
+    def _begin(self, path: str) -> None:
+        """From its first byte, under a name that nothing had; what had the path until now goes."""
+        before = self._copies.get(path)
+        base = self.metrics if path == records.METRICS else self.folder / path
+        place, number = base, 0
+        if before:
+            before.place.unlink(missing_ok=True)
+            self._total -= before.size
+            number = before.number + 1
+            place = base.with_name(f"{base.name}.{number}")
+        while os.path.lexists(place):  # of an earlier segment; never written to, it may be a link
+            place.unlink()
+            number += 1
+            place = base.with_name(f"{base.name}.{number}")
+        self._copies[path] = _Copy(place, number)
 
-    def _place(self, path: str, number: int) -> Path:
-        place = self.metrics if path == records.METRICS else self.folder / path
-        return place.with_name(f"{place.name}.{number}") if number else place
+
+def _append(place: Path, data: bytes) -> bool:
+    """False where a file that is here has become a folder there, or the other way round."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(place, APPEND, 0o600), "ab") as file:
+            file.write(data)
+        return True
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        return False
+    except OSError as error:
+        raise LauncherError(
+            f"cannot write to {place.parent}: {error.strerror}", "free some space there, or set TMPDIR"
+        ) from error
 
 
 def _harmless(path: str) -> bool:
-    """A path that stays below the folder, with names that any disk can hold."""
+    """A path that stays below the folder, with names that any disk can hold; of metrics only the job's own."""
     parts = path.split("/")
     if len(parts) > MAX_DEPTH or (parts[-1] == records.METRICS and len(parts) > 1):
         return False
@@ -141,7 +157,7 @@ def _harmless(path: str) -> bool:
     )
 
 
-def _collect(source: Folder, ranges: list[Range]) -> list[bytes]:
+def _collect(source: Folder, ranges: Sequence[Range]) -> list[bytes]:
     """The bytes of each range; never more than were asked for."""
     got = [bytearray() for _ in ranges]
     for index, data in source.read(ranges):

@@ -64,7 +64,7 @@ def _bytes(field: int, data: bytes) -> bytes:
 def _float(field: int, number: float) -> bytes:
     try:
         return _varint(field << 3 | 5) + struct.pack("<f", number)
-    except OverflowError:  # more than 32 bits of float can hold
+    except (OverflowError, struct.error):  # more than 32, or 64, bits of float can hold
         return _varint(field << 3 | 5) + struct.pack("<f", float("inf") if number > 0 else float("-inf"))
 
 

@@ -29,7 +29,7 @@ END_S = 10.0
 
 @dataclass(frozen=True)
 class Wish:
-    """What to show and where; port 0: any free one."""
+    """What to show, and on which free port."""
 
     scratch: Path
     logdir: Path
@@ -42,7 +42,7 @@ class Server:
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
-        self._port = free_port(wish.port)
+        self._port = wish.port
         self._process: subprocess.Popen[bytes] | None = None
         self._said = wish.scratch / "tensorboard.log"
 
@@ -72,10 +72,11 @@ class Server:
         )
 
     def last_words(self) -> str:
-        """The last line that it said."""
-        with contextlib.suppress(OSError):
+        """Why it ended, in its own words."""
+        with contextlib.suppress(OSError, IndexError):
             lines = self._said.read_text("utf-8", "replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            said = [line.strip() for line in lines if line.strip()]
+            return next((line for line in said if line.startswith("error: ")), said[-1])[:300]
         return "it said nothing"
 
     def stop(self) -> None:

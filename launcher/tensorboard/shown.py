@@ -12,7 +12,7 @@ from launcher.target import Folder
 from launcher.tensorboard import scalars
 from launcher.tensorboard.mirror import Look, Mirror
 from launcher.vault.disk import HIDDEN
-from launcher.vault.metrics import join
+from launcher.vault.metrics import join, raw_files
 
 SCALARS = "events.out.tfevents.metrics"
 
@@ -39,7 +39,8 @@ class Shown:
 
     def look(self, segment: int, source: Folder) -> Look:
         """One look at a segment where it lives."""
-        mirror = self._mirrors.setdefault(segment, Mirror(self.folder, self._raw / f"{segment}.jsonl"))
+        with self._lock:
+            mirror = self._mirrors.setdefault(segment, Mirror(self.folder, self._raw / f"{segment}.jsonl"))
         look = mirror.look(source)
         if look.changed:
             self.refresh()
@@ -61,29 +62,34 @@ class Shown:
         with self._lock:
             if self._has_event_files():
                 self._file.unlink(missing_ok=True)
-                self._lines = []
+                self._lines, self._sources = [], None
                 return
-            paths = [self._home / records.METRICS]
-            paths += [found for _, one in sorted(self._mirrors.items()) if (found := one.metrics_now())]
-            sources = [_fact(path) for path in paths]
+            paths = self._metrics()
+            sources = [(path, _fact(path)) for path in paths]
             if sources != self._sources:
                 self._sources = sources
-                self._write(join(_lines(path) for path in paths), paths[0])
+                self._write(join(_lines(path) for path in paths), _fact(paths[0])[1])
 
-    def _write(self, lines: list[bytes], home: Path) -> None:
+    def _metrics(self) -> list[Path]:
+        """metrics.jsonl of home; where a segment is followed, those of all segments in their order."""
+        live = {number: found for number, one in self._mirrors.items() if (found := one.metrics_now())}
+        files = {**raw_files(self._home), **live}
+        return [files[number] for number in sorted(files)] if live else [self._home / records.METRICS]
+
+    def _write(self, lines: list[bytes], home_time: float) -> None:
         """Goes on in the event file, or begins another where lines were replaced."""
-        now = time.time() if self._mirrors else _fact(home)[1]
-        fresh = not self._lines
+        now = time.time() if self._mirrors else home_time
         if lines[: len(self._lines)] != self._lines:
             self._file.unlink(missing_ok=True)
-            self._number, self._lines, fresh = self._number + 1, [], True
-        if fresh:
+            self._number, self._lines = self._number + 1, []
+        begins = not self._file.exists()
+        if not self._lines:
             self._last_step = -1
         data, self._last_step = scalars.events(lines[len(self._lines) :], self._last_step, now)
         self._lines = lines
         if data:
             with open(self._file, "ab") as file:
-                file.write(scalars.file_header(now) + data if fresh else data)
+                file.write(scalars.file_header(now) + data if begins else data)
 
     @property
     def _file(self) -> Path:

@@ -47,6 +47,16 @@ def step(line: bytes) -> float | None:
     return found if number else None
 
 
+def raw_files(home: Path) -> dict[int, Path]:
+    """The files of a home folder that hold each segment's own lines."""
+    try:
+        names = os.listdir(home / disk.HIDDEN)
+    except OSError:
+        return {}
+    found = (RAW.fullmatch(name) for name in names)
+    return {int(match[1]): home / disk.HIDDEN / match[0] for match in found if match}
+
+
 class Metrics:
     """The metrics files of the one process that may write them: `hidden` and `folder` are open folders."""
 
