@@ -39,10 +39,12 @@ def data_put(operation):
     wrong, done, told = [], 0, 0
     for place, (sha256, size) in enumerate(operation.args["files"]):
         data = stream.take(size)
-        if hashlib.sha256(data).hexdigest() == datastore.checked(sha256):
-            _keep(operation, os.path.join(folder, sha256), data)
-        else:
+        if hashlib.sha256(data).hexdigest() != datastore.checked(sha256):
             wrong.append(place)
+        elif not datastore.sound(
+            os.path.join(folder, sha256), size, sha256
+        ):  # another client may have been faster
+            _keep(operation, os.path.join(folder, sha256), data)
         done += size
         if done - told >= PROGRESS_BYTES:
             operation.send(done=done)
@@ -156,6 +158,7 @@ def _mended(root, entry):
 def _build(operation, target, files):
     """Under another name first: what has the name is complete."""
     temporary = "%s.%d-%d.tmp" % (target, os.getpid(), operation.id)
+    discard(temporary)
     try:
         if files[0][0] == "":
             _link(operation.root, files[0][2], temporary)
