@@ -194,6 +194,29 @@ def test_a_living_run_on_a_server_grows(
     shown.shows(f"{run_id}/tb", [0, 1, 2, 3, 4])
 
 
+def test_an_unreachable_run_is_shown_from_home_until_it_answers(
+    laptop: Laptop, board: Callable[..., Board], new_gpu_server: Callable[..., GPUServer]
+) -> None:
+    server = new_gpu_server(docker_engine=False)
+    add_target(laptop, server, docker="never")
+    there = server.run("mktemp -d && chmod 777 /tmp/tmp.*").strip()
+    run_id = run(laptop, "--on", "gpu1", "-d", gate=there)
+    server.run(f"touch {there}/first")
+    home = Path(laptop.status(run_id)["out"])
+    laptop.wait_for(
+        lambda: laptop.ok("pull", run_id) and (home / "metrics.jsonl").exists(), "metrics to be home"
+    )
+    server.cut_network("reject")
+    shown = board(run_id)
+    shown.shows(run_id, [0, 1, 2])
+    server.restore()
+    server.run(f"touch {there}/second {there}/third")
+    shown.shows(run_id, [0, 1, 2, 3, 4])
+    said = shown.end()
+    assert "showing what is here" in said
+    assert "gpu1 answers again" in said
+
+
 def test_segments_are_joined_and_a_resume_is_followed(
     laptop: Laptop, board: Callable[..., Board], gate: Path
 ) -> None:
