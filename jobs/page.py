@@ -1,10 +1,12 @@
-"""One HTML page that needs nothing else: pictures inside, no scripts, names escaped, light and dark.
+"""What people open: one HTML page that needs nothing else (no scripts, names escaped, light and dark), and CSV.
 
 page("A title", [heading("Scores"), table(["class", "recall"], [["cat", "0.90"]]), figure("a.png")])
 """
 
 import base64
+import csv
 import html
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -88,6 +90,22 @@ def folded(words: str, part: str) -> str:
 def data_uri(picture: Path | bytes, kind: str = "image/png") -> str:
     data = picture if isinstance(picture, bytes) else picture.read_bytes()
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """None is empty; a name that a spreadsheet would take for a formula gets a quote in front."""
+    text = io.StringIO()
+    for row in rows:
+        csv.writer(text, lineterminator="\n").writerow([_safe(value) for value in row])
+    return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def _cell(value: object) -> str:

@@ -3,8 +3,6 @@
 The cheap baselines always stand beside the result: where one is as good, transfer was not worth its time.
 """
 
-import csv
-import io
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +13,7 @@ import numpy as np
 
 import card
 import figures
+import page
 import report_page
 import scores
 from common import refuse, write_whole
@@ -73,8 +72,8 @@ def write(out: Path, result: Result) -> dict[str, float]:
         folder / "report.json",
         json.dumps(numbers, indent=1, ensure_ascii=False, default=str, allow_nan=False),
     )
-    _save(folder / "per_class.csv", _csv(_class_rows(numbers)))
-    _save(folder / "confusion.csv", _csv(_confusion_rows(numbers)))
+    _save(folder / "per_class.csv", page.csv_text(_class_rows(numbers)))
+    _save(folder / "confusion.csv", page.csv_text(_confusion_rows(numbers)))
     _save(out / "model_card.md", card.build(numbers))
     return headline(numbers)
 
@@ -242,22 +241,6 @@ def _class_rows(numbers: dict) -> Iterable[Sequence[object]]:
 def _confusion_rows(numbers: dict) -> Iterable[Sequence[object]]:
     rows = zip(numbers["labels"], numbers["confusion"], strict=True)
     return [["true \\ predicted", *numbers["labels"]], *([label, *row] for label, row in rows)]
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> str:
-    """Numbers in full, unknown ones empty; a name that a spreadsheet would take for a formula gets a quote."""
-    text = io.StringIO()
-    for row in rows:
-        csv.writer(text, lineterminator="\n").writerow([safe(value) for value in row])
-    return text.getvalue()
-
-
-def safe(value: object) -> object:
-    return (
-        f"'{value}"
-        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        else value
-    )
 
 
 def _save(path: Path, text: str) -> None:
