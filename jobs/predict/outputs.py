@@ -66,10 +66,9 @@ def summary(model: Trained, answers: Sequence[Answer]) -> str:
         )
     else:
         lines.append(f"{sum(bool(answer.unlike) for answer in read)} flagged as {UNLIKE}")
-    if right := accuracy(model, answers):
-        lines.append(
-            f"{right['right']} of {count(right['labelled'], 'labelled picture')} right: accuracy {right['acc1']:.3f}"
-        )
+    if known := accuracy(model, answers):
+        of = f"{known['right']} of {count(known['labelled'], 'labelled picture')}"
+        lines.append(f"{of} right: accuracy {known['acc1']:.3f}")
     if strange := unseen(model, answers):
         named = ", ".join(f"{label!r} ({n})" for label, n in strange.items())
         lines.append(f"labels never seen in training, left out of the accuracy: {named}")
@@ -136,11 +135,8 @@ def _sheet(model: Trained, answers: Sequence[Answer]) -> str:
     parts = [page.paragraph(line) for line in (model.words, *summary(model, answers).splitlines())]
     if bad := [(answer.name, answer.why_not) for answer in answers if answer.why_not]:
         parts += [page.heading("Unreadable"), page.table(["picture", "why"], bad)]
-    parts.append(
-        page.heading(
-            "Pictures" if len(shown) + len(bad) == len(answers) else f"The first {len(shown)} pictures"
-        )
-    )
+    complete = len(shown) + len(bad) == len(answers)
+    parts.append(page.heading("Pictures" if complete else f"The first {len(shown)} pictures"))
     parts.append('<div class="tiles">' + "\n".join(_tile(answer) for answer in shown) + "</div>")
     return page.page("Predictions", parts)
 

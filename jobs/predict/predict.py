@@ -9,9 +9,9 @@ A model answers with one of its classes whatever it is shown; pictures that are 
 are flagged. A picture that cannot be read is named, stays in the table, and stops nothing. Where the pictures
 have labels (a folder for each class, or a column), the accuracy is printed too.
 
-Writes to --out: predictions.csv, predictions.json, predictions.html (a contact sheet). The same pictures give the same files on the
-same machine. Under `launcher` settings come from $LAUNCHER_PARAMS, the model and the pictures from
-$LAUNCHER_DATA/model and /pictures. SIGTERM ends it with status 75: it starts anew when resumed.
+Writes to --out: predictions.csv, predictions.json and predictions.html, a contact sheet. The same pictures give
+the same files on the same machine. Under `launcher` settings come from $LAUNCHER_PARAMS, the model and the
+pictures from $LAUNCHER_DATA/model and /pictures. SIGTERM ends it with status 75: it starts anew when resumed.
 """
 
 import argparse
@@ -102,10 +102,13 @@ def pictures(source: Path | None) -> list[Entry]:
 
 def in_natural_order(found: list[Entry]) -> list[Entry]:
     """2.jpg before 10.jpg."""
-    pieces = lambda name: [
-        (piece.isdecimal(), int(piece) if piece.isdecimal() else 0, piece) for piece in name
-    ]  # noqa: E731
-    return sorted(found, key=lambda entry: (pieces(re.split(r"([0-9]+)", entry.name)), entry.name))
+    return sorted(
+        found, key=lambda entry: ([_piece(p) for p in re.split("([0-9]+)", entry.name)], entry.name)
+    )
+
+
+def _piece(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isdecimal() else (-1, text)
 
 
 def batches(found: list[Entry], B: int) -> Iterator[list[Entry]]:
