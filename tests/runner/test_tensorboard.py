@@ -181,16 +181,16 @@ def test_a_living_run_grows(laptop: Laptop, board: Callable[..., Board], gate: P
     assert f"{run_id} has ended (succeeded)" in said
 
 
+@pytest.mark.parametrize("docker", ["never", "always"])
 def test_a_living_run_on_a_server_grows(
-    laptop: Laptop, board: Callable[..., Board], shared_gpu_server: GPUServer
+    laptop: Laptop, board: Callable[..., Board], shared_gpu_server: GPUServer, docker: str
 ) -> None:
-    add_target(laptop, shared_gpu_server, docker="never")
-    there = shared_gpu_server.run("mktemp -d && chmod 777 /tmp/tmp.*").strip()
-    run_id = run(laptop, "--on", "gpu1", "-d", kind="events", gate=there)
+    add_target(laptop, shared_gpu_server, docker=docker)
+    run_id = run(laptop, "--on", "gpu1", "-d", kind="events", gate=".")
     shown = board(run_id)
-    shared_gpu_server.run(f"touch {there}/first")
+    laptop.ok("exec", run_id, "--", "touch", "first")
     shown.shows(f"{run_id}/tb", [0, 1, 2])
-    shared_gpu_server.run(f"touch {there}/second {there}/third")
+    laptop.ok("exec", run_id, "--", "touch", "second", "third")
     shown.shows(f"{run_id}/tb", [0, 1, 2, 3, 4])
 
 
