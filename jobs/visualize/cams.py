@@ -10,6 +10,8 @@ from torch import fx, nn
 from exhibits import Exhibit, tensors
 from networks import Look
 
+FEW = 6  # mistakes, after which those follow that were nearly one
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -45,8 +47,11 @@ def answers(network: nn.Module, exhibits: list[Exhibit], look: Look) -> list[Ans
 
 
 def worst(given: list[Answer], n: int) -> list[int]:
-    """The n most confident mistakes, the worst first; after them what was nearly one."""
-    return sorted(range(len(given)), key=lambda i: -given[i].excess)[:n]
+    """The n most confident mistakes, the worst first; if they are few, some that were nearly one, or are unknown."""
+    order = sorted(range(len(given)), key=lambda i: -given[i].excess)
+    wrong = sum(answer.wrong for answer in given)
+    known = any(answer.truth is not None for answer in given)
+    return order[: min(n, max(wrong, FEW) if known else n)]
 
 
 def cam(pieces: fx.GraphModule, last: str, x: torch.Tensor, classes: list[int]) -> np.ndarray:

@@ -149,7 +149,9 @@ def _answers(folder: Path, story: Story) -> list[str]:
     if judged.maps:
         words += "Beside it, bright, what spoke for the answer that was given"
         words += "; right what spoke for the true class. " if known else ". "
-        words += "Each map is scaled by its own maximum: it says where, not how much."
+        words += (
+            "Each map is scaled by its own maximum: it says where, not how much; a grey one found nothing."
+        )
     else:
         words += "This network keeps no maps up to its head (it mixes the picture as a whole): there is no map to show."
     rows = []
@@ -171,7 +173,9 @@ def _answers(folder: Path, story: Story) -> list[str]:
         )
     else:
         title, intro = "3. Its worst errors", f"Judged were {story.shown.tested}: {wrong} answers are wrong."
-        intro += " First those in which it most believed the wrong class."
+        intro += " First come those in which it most believed the wrong class."
+        if wrong < len(judged.picked):
+            intro += " The last ones are right, but were the closest calls."
     head = ["", "picture", "said", "believed", *(["is", "believed"] if known else [])]
     table = page.folded("The pictures' names and the odds", page.table(head, rows))
     figure = page.figure(folder / "answers.png", words=words)
@@ -183,12 +187,13 @@ def _case(story: Story, place: int) -> sheets.Case:
     answer = judged.answers[judged.picked[place]]
     said, truth = ((_label(story, k), k) for k in (answer.said, answer.truth))
     heats = [maps[place] for maps in judged.maps] or [None, None]
+    is_what = f"is {truth[0]} ({answer.odds[answer.truth].item():.0%})" if answer.wrong else "which is right"
     return sheets.Case(
         judged.pictures[place],
         heats[0],
-        None if answer.truth is None else heats[1],
+        heats[1] if answer.wrong else None,
         f"{said[0]} ({answer.odds[answer.said].item():.0%})",
-        "" if answer.truth is None else f"{truth[0]} ({answer.odds[answer.truth].item():.0%})",
+        "" if answer.truth is None else is_what,
     )
 
 
@@ -212,7 +217,7 @@ def _drift(folder: Path, story: Story) -> list[str]:
         "weight, so that layers with many small weights, mostly the late ones, always move further in this measure."
     )
     if fresh := new_layers(story.before, story.after):
-        words += f" Not shown, since it started anew: {', '.join(fresh)}."
+        words += f" Left out is what started anew: {', '.join(fresh)}."
     figure = page.figure(folder / "drift.png", folder / "drift-dark.png", words)
     return [heading, page.paragraph(verdict(story)), figure]
 

@@ -46,7 +46,7 @@ class Case:
     heat_said: np.ndarray | None
     heat_truth: np.ndarray | None
     said: str
-    truth: str
+    truth: str  # in words, or empty
 
 
 def filters(path: Path, named: Sequence[tuple[str, np.ndarray]]) -> None:
@@ -98,7 +98,7 @@ def to_grey(values: np.ndarray) -> np.ndarray:
 def cases(path: Path, found: Sequence[Case]) -> None:
     """Two in a row: the picture, what spoke for the answer, what spoke for the truth."""
     maps = any(case.heat_said is not None for case in found)
-    wide = 1 + maps + (maps and any(case.heat_truth is not None for case in found))
+    wide = 1 + maps + any(case.heat_truth is not None for case in found)
     lines = 2 if any(case.truth for case in found) else 1
     width, head = wide * (CAM_SIDE + GAP), 4 + 18 * lines
     height = CAM_SIDE + head
@@ -109,7 +109,7 @@ def cases(path: Path, found: Sequence[Case]) -> None:
     for i, case in enumerate(found):
         left, top = MARGIN + i % columns * (width + MARGIN), MARGIN + i // columns * (height + 10) - 6
         draw.text((left, top), _fitting(draw, f"{i + 1}  said {case.said}", width), TEXT, _font(13))
-        truth = f"    is {case.truth}" if case.truth else ""
+        truth = f"    {case.truth}"
         draw.text((left, top + 18), _fitting(draw, truth, width), DIM, _font(13))
         heats = [None, case.heat_said, case.heat_truth][:wide]
         for j, heat in enumerate(heats):
@@ -120,7 +120,7 @@ def cases(path: Path, found: Sequence[Case]) -> None:
     sheet.save(path)
 
 
-def moved(path: Path, layers: Sequence[Moved], ink: Ink) -> None:
+def moved(path: Path, layers: Sequence[Moved], ink: Ink = LIGHT) -> None:
     """Bars from the first layer, on top, to the last."""
     figure = Figure((9.6, 0.27 * len(layers) + 1.0), dpi=110, facecolor=ink.paper, layout="constrained")
     ax = figure.add_subplot()
@@ -147,7 +147,7 @@ def _short(value: float) -> str:
 
 def _warmed(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """The picture in grey, dim where nothing spoke for the class, glowing where much did."""
-    grey = picture.mean(2, keepdims=True) * 0.75
+    grey = picture.mean(2, keepdims=True) * 0.6
     glow = matplotlib.colormaps["inferno"](heat)[..., :3]
     return (grey * (1 - 0.65 * heat[..., None]) + 0.65 * heat[..., None] * glow).clip(0, 1)
 

@@ -108,7 +108,9 @@ def subject(args: argparse.Namespace) -> Subject:
     if not args.before and not at_hand(model.arch, origin):
         why_not = f"The weights before fine-tuning ({origin}) are not on this machine: name them by --before."
         return Subject(model, None, why_not)
-    return Subject(model, networks.build(model.arch, len(model.labels), origin).state_dict(), "")
+    before = networks.build(model.arch, len(model.labels), origin).state_dict()
+    head = networks.head_name(model.network)  # another one: for other classes, or for these but from scratch
+    return Subject(model, {name: tensor for name, tensor in before.items() if not name.startswith(head)}, "")
 
 
 def at_hand(arch: str, origin: str) -> bool:
