@@ -13,7 +13,9 @@ from launcher.cli.verb import verb, with_session
 
 @verb("tensorboard", runs=True)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Instead of any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Instead of any free one."
+)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @with_session
 def tensorboard_command(session: Session, runs: tuple[str, ...], port: int, no_browser: bool) -> None:
