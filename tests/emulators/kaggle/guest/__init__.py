@@ -1,0 +1,1 @@
+"""What runs inside an emulated session; each file is copied there and stands alone."""
