@@ -63,7 +63,8 @@ def near_hashes(hashes: Sequence[int], distance: int = DISTANCE) -> Iterator[tup
 
 
 def _near_thumbnails(thumbnails: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1).astype(np.float32)
+    every = np.frombuffer(b"".join(thumbnails), np.uint8)
+    pixels = every.reshape(len(thumbnails), SMALL * SMALL * 3).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)
     length = np.linalg.norm(pixels, axis=1, keepdims=True)
     pixels /= np.where(length < SMALL, np.inf, length)  # one flat colour is like nothing
