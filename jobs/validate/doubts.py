@@ -48,6 +48,7 @@ class Seen:
 
 
 def see(pictures: Sequence[Picture], arch: str, size: int, progress: Callable[[int], None]) -> Seen:
+    torch.set_num_threads(1)  # the same sums on every machine
     model, look = build(arch, 2, "package").eval(), look_of(arch, "package", size)
     rows = []
     with torch.no_grad():

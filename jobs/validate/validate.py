@@ -21,18 +21,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # shared parts: one folder up by hand, else here
 
-import torch
-
-import doubts
 from common import arguments, given, write_whole
-from doubts import Doubt, Next
 from findings import Finding, Item, Limits, counts, findings, modes, near_across, sizes, unique
 from findings_page import findings_page
 from gates import Gate, add_flags, gates
 from pictures import Dataset, Picture, gather, shown
+
+if TYPE_CHECKING:
+    from doubts import Doubt, Next
 
 
 def settings() -> argparse.Namespace:
@@ -64,8 +64,8 @@ class Report:
     data: Dataset
     gates: list[Gate]
     findings: list[Finding]
-    doubts: list[Doubt] = field(default_factory=list)
-    label_next: list[Next] = field(default_factory=list)
+    doubts: "list[Doubt]" = field(default_factory=list)
+    label_next: "list[Next]" = field(default_factory=list)
     judged: int = 0  # labelled pictures that the network judged
     why_not_judged: str = ""
 
@@ -75,7 +75,6 @@ class Report:
 
 
 def main(args: argparse.Namespace) -> int:
-    torch.set_num_threads(1)
     data = gather(args.data, args.threads)
     print(
         f"{len(data.pictures)} pictures, {len(data.labels)} classes, {len(data.left_out)} left out",
@@ -106,6 +105,8 @@ def judge(report: Report, args: argparse.Namespace) -> Report:
         return dataclasses.replace(report, why_not_judged="it was not asked for (judge: no)")
     if len(classes) < 2:
         return dataclasses.replace(report, why_not_judged="that takes two classes with pictures")
+    import doubts  # torch takes seconds to import, and without a judge it is not needed
+
     if len(pictures) > args.at_most:
         print(f"the network looks at {args.at_most} of {len(pictures)} pictures (--at-most)", flush=True)
         pictures = sorted(pictures, key=lambda p: p.sha256)[: args.at_most]  # by content: a fair draw
@@ -118,10 +119,10 @@ def judge(report: Report, args: argparse.Namespace) -> Report:
 
 
 def told(n: int) -> Callable[[int], None]:
-    """A line every thousand pictures."""
+    """A line now and then."""
 
     def progress(done: int) -> None:
-        if done // 1000 > (done - doubts.BATCH) // 1000:
+        if done % 1024 == 0:
             print(f"the network has seen {done} of {n} pictures", flush=True)
 
     return progress
@@ -153,7 +154,7 @@ def own(report: Report, picture: Picture) -> str:
     return "" if picture.label is None else report.data.labels[picture.label]
 
 
-def odds(doubt: Doubt) -> tuple[str, str]:
+def odds(doubt: "Doubt") -> tuple[str, str]:
     return f"{doubt.own_odds:.4f}", f"{doubt.other_odds:.4f}"
 
 
