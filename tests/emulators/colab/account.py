@@ -28,7 +28,7 @@ class Account:
     """Compute units: paid ones first, then the free quota, in milli-units."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.balance = settings.balance
         self.free_milli_units = settings.free_milli_units
 
@@ -43,7 +43,7 @@ class Account:
 
     def ccu_info(self, accelerators: list[str]) -> dict[str, object]:
         """`/tun/m/ccu-info`; the numbers that count only paid units are zero without any."""
-        gpus = list(self._settings.gpus)
+        gpus = list(self.settings.gpus)
         return {
             "currentBalance": self.balance,
             "consumptionRateHourly": self._rate(accelerators),
@@ -57,7 +57,7 @@ class Account:
 
     def user_info(self, accelerators: list[str]) -> dict[str, object]:
         """`/v1/user-info?get_ccu_consumption_info=true`."""
-        gpus = list(self._settings.gpus)
+        gpus = list(self.settings.gpus)
         others = [name for name in GPU_MODELS if name not in gpus]
         return {
             "subscriptionTier": "SUBSCRIPTION_TIER_NONE",
@@ -73,11 +73,11 @@ class Account:
         }
 
     def _rate(self, accelerators: list[str]) -> float:
-        return sum(self._settings.rate(name) for name in accelerators)
+        return sum(self.settings.rate(name) for name in accelerators)
 
     def _free(self) -> dict[str, object]:
         # an int64 travels as a string
-        refill = int(time.time() + self._settings.real_s(24 * 3600))
+        refill = int(time.time() + self.settings.real_s(24 * 3600))
         return {"remainingTokens": str(int(self.free_milli_units)), "nextRefillTimestampSec": refill}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.emulators.colab import machine as machines
 from tests.emulators.colab.faults import Faults
@@ -92,6 +93,15 @@ class Colab:
     def proxied(self, endpoint: str | None = None) -> list[str]:
         """What a runtime's proxy was asked, in order: "GET /api/kernels passed"."""
         return self._call(lambda: list(self._one(endpoint).proxy.asked))
+
+    def notebook_of(self, endpoint: str) -> str:
+        """The notebook that a runtime was given to."""
+        return self._call(lambda: self._one(endpoint).wish.nbh)
+
+    def change(self, **settings: Any) -> None:
+        """Other limits from now on: `change(idle_s=1.0)`."""
+        self.settings = dataclasses.replace(self.settings, **settings)
+        self._call(lambda: self._office.use(self.settings))
 
     def _one(self, endpoint: str | None) -> Assignment:
         return self._office.living[endpoint or list(self._office.living)[-1]]

@@ -83,9 +83,9 @@ async def answers(machine: Machine) -> None:
 
 
 async def busy(machine: Machine) -> bool:
-    """Whether a cell is running in one of its kernels."""
+    """Whether a cell is running in one of its kernels, or none of them can be asked."""
     body = await get_over(machine.socket, "/api/kernels")
-    return any(kernel["execution_state"] == "busy" for kernel in json.loads(body or b"[]"))
+    return body is None or any(kernel["execution_state"] == "busy" for kernel in json.loads(body))
 
 
 def destroy(machine: Machine) -> None:

@@ -70,13 +70,17 @@ class Runtime:
 class PlainClient:
     """The account's side."""
 
-    def __init__(self, colab: Colab, token: str | None = None) -> None:
-        self._colab = colab
-        self._headers = {"Authorization": f"Bearer {token or colab.token}"}
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    @classmethod
+    def of(cls, colab: Colab) -> PlainClient:
+        return cls(colab.url, colab.token)
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {**self._headers, **options.pop("headers", {})}
-        return requests.request(method, self._colab.url + path, headers=headers, timeout=TIMEOUT_S, **options)
+        return requests.request(method, self._url + path, headers=headers, timeout=TIMEOUT_S, **options)
 
     def get(self, path: str, **query: str) -> Any:
         answer = self.request("GET", path, params=query)

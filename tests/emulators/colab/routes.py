@@ -84,6 +84,10 @@ class Office:
             assignment.proxy.vanish()
             machines.destroy(assignment.machine)
 
+    def use(self, settings: Settings) -> None:
+        self.settings = settings
+        self.account.settings = settings
+
     @property
     def accelerators(self) -> list[str]:
         return [assignment.accelerator for assignment in self.living.values()]
