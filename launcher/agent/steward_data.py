@@ -49,7 +49,6 @@ def data_put(operation):
         if done - told >= PROGRESS_BYTES:
             operation.send(done=done)
             told = done
-    _sync(folder)
     return {"wrong": wrong}
 
 
@@ -65,7 +64,7 @@ def data_tree(operation):
     lacks = [place for place, entry in enumerate(files) if not _mended(root, entry)]
     if lacks:
         return {"lacks": lacks}
-    _folder(root, "manifests")
+    _sync(_folder(root, "manifests"))  # once for all blobs: what has a tree stays through a power cut
     records.write_durably(datastore.manifest(root, digest), payload, datastore.FILE_MODE)
     target = os.path.join(_folder(root, "trees"), digest)
     if not (os.path.lexists(target) and _repaired(operation, target, files)):
@@ -187,7 +186,6 @@ def _fill(operation, folder, files):
                 made.add(parent)
                 parent = os.path.dirname(parent)
         _link(operation.root, sha256, full)
-    _sync(folder)
     for one in made:
         os.chmod(one, datastore.FOLDER_MODE)
 
