@@ -56,9 +56,8 @@ class Server:
 
     def start(self) -> Iterator[Notice]:
         """Until it answers. LauncherError when no way to start it works."""
-        ways = commands(self._wish.logdir, self._port)
-        for number, argv in enumerate(ways):
-            if number:
+        for argv in commands(self._wish.logdir, self._port, installed()):
+            if argv[0] == installed_uv() and "--offline" not in argv:
                 yield Notice(f"fetching TensorBoard {VERSION}; this is done once")
             self._launch(argv)
             while self.running:
@@ -116,15 +115,20 @@ class Server:
             connection.close()
 
 
-def commands(logdir: Path, port: int) -> list[list[str]]:
-    """The ways to start it, the first that works is taken (pure but for asking what is installed)."""
+def commands(logdir: Path, port: int, installed: bool) -> list[list[str]]:
+    """The ways to start it, in the order in which they are tried (pure)."""
     options = ["--logdir", str(logdir), "--host", HOST, "--port", str(port)]
     options += ["--reload_interval", str(RELOAD_S)]
-    if importlib.util.find_spec("tensorboard"):
-        return [[sys.executable, "-m", "tensorboard.main", *options]]
     uv = [installed_uv(), "tool", "run"]
     what = ["--python", sys.executable, "--from", f"tensorboard=={VERSION}", "tensorboard", *options]
-    return [[*uv, "--offline", *what], [*uv, *what]]
+    ours = [[sys.executable, "-m", "tensorboard.main", *options]] if installed else []
+    return [*ours, [*uv, "--offline", *what], [*uv, *what]]
+
+
+def installed() -> bool:
+    """Whether launcher's own interpreter has one; a folder of that name where we stand is none."""
+    spec = importlib.util.find_spec("tensorboard")
+    return spec is not None and spec.origin is not None
 
 
 def free_port(wanted: int) -> int:

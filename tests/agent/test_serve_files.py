@@ -239,6 +239,15 @@ def test_a_listing_goes_as_deep_as_asked_and_follows_no_links(steward, root):
     assert len(steward.call("list", path="l", depth=1)["entries"]) == 2
 
 
+def test_a_listing_of_names_that_match_looks_into_all_folders(steward, root):
+    for name in ("a.tfevents.1", "b.txt", "deep/er/metrics.jsonl", "deep/A.TFEVENTS.2", "x*y/tfevents"):
+        (root / "l" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "l" / name).write_text("abc")
+    listed = steward.call("list", path="l", depth=9, match=["*tfevents*", "metrics.jsonl"])["entries"]
+    assert [entry[0] for entry in listed] == ["a.tfevents.1", "deep/er/metrics.jsonl", "x*y/tfevents"]
+    assert steward.call("list", path="l", match=[])["entries"] == []
+
+
 def test_stat_tells_what_a_path_is(steward, root):
     (root / "f").write_text("abc")
     found = steward.call("stat", path="f")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from launcher.tensorboard import scalars
+from launcher.tensorboard.server import commands
 from tests.laptop import Laptop
 from tests.servers.gpu_server import GPUServer
 from tests.targets.conftest import add_target
@@ -278,6 +280,23 @@ def test_without_a_tensorboard_and_without_an_index_it_says_what_to_do(
     assert "error: TensorBoard could not be started: error: " in done.err
     assert "pip install tensorboard" in done.err
     assert list((tmp_path / "tmp").glob("launcher-tensorboard-*")) == []
+
+
+def test_a_folder_named_tensorboard_is_not_taken_for_the_program(
+    laptop: Laptop, board: Callable[..., Board]
+) -> None:
+    (laptop.work / "tensorboard").mkdir()
+    run_id = run(laptop)
+    board(run_id).shows(run_id, [0, 1, 2, 3, 4])
+
+
+def test_the_installed_one_is_tried_first_and_then_what_uv_has(tmp_path: Path) -> None:
+    first, *others = commands(tmp_path, 6006, installed=True)
+    assert first[:3] == [sys.executable, "-m", "tensorboard.main"]
+    assert others == commands(tmp_path, 6006, installed=False)
+    assert ["--offline" in argv for argv in others] == [True, False]
+    for argv in (first, *others):
+        assert argv[argv.index("--host") + 1] == "127.0.0.1"
 
 
 def test_help_needs_neither_a_network_nor_tensorboard(laptop: Laptop) -> None:
