@@ -24,8 +24,7 @@ def write(path: Path, tensors: dict[str, dict], state: dict, split_csv: str, opt
     def fill(folder: Path) -> None:
         for name, own in tensors.items():
             (folder / f"{name}.safetensors").write_bytes(save(at_home(own)))
-        with open(folder / "optimizer.pt", "wb") as file:
-            torch.save(optimizer, file)
+        (folder / "optimizer.pt").write_bytes(saved(optimizer))
         (folder / "split.csv").write_text(split_csv)
         (folder / "state.json").write_text(json.dumps(state, indent=1))
 
@@ -41,6 +40,13 @@ def write_best(path: Path, tensors: dict, state: dict) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_folder(path, fill)
+
+
+def saved(optimizer: dict) -> bytes:
+    """By way of memory: on a full disk torch.save raises what is no OSError."""
+    held = io.BytesIO()
+    torch.save(optimizer, held)
+    return held.getvalue()
 
 
 def at_home(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

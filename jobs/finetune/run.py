@@ -129,7 +129,8 @@ def set_up(args: argparse.Namespace, world: World, data: Data) -> Run:
     model = model.to(world.device, memory_format=format_)
     # Both groups exist from the first step on: groups added later break the resuming of the optimizer.
     groups = [{"params": trunk_parameters(model)}, {"params": head_parameters(model)}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay, fused=True)
+    # eps: what is smaller than 1e-6 is rounding, and must not become a step of full length
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay, eps=1e-6, fused=True)
     amp = computing_in(args.amp, world.device)
     scaler = torch.amp.GradScaler(world.device.type, enabled=amp is torch.float16)
     drawn = noise.install(model, args.seed)

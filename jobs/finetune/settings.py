@@ -33,7 +33,7 @@ def _data(group: argparse._ArgumentGroup) -> None:
     add("--seed", type=int, default=0)
     add("--size", type=int, default=64, help="side of the pictures in pixels")
     add("--resize", choices=["squash", "crop"], default="squash", help="to a square: all, or the middle")
-    add("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the pictures")
+    add("--flip", type=truth, default=True, help="yes or no: mirror half of the pictures")
     add("--scale", type=float, default=0.8, help="the window's least side; 1: the whole picture")
     add("--mixup", type=float, default=0.0, help="alpha; 0: off")
     add("--cutmix", type=float, default=0.0, help="alpha; 0: off; with both, one of them by lot")
@@ -63,7 +63,7 @@ def _training(group: argparse._ArgumentGroup) -> None:
     add("--ema", type=float, default=0.0, help="decay of the averaged weights, say 0.999; 0: off")
     add("--patience", type=int, default=5, help="epochs without a better validation score; 0: never stop")
     add("--amp", choices=["auto", "off", "bf16", "fp16"], default="auto", help="auto: off on a CPU")
-    add("--channels-last", action="store_true", help="memory format: often faster on GPUs")
+    add("--channels-last", type=truth, default=False, help="yes or no: memory format: often faster on GPUs")
 
 
 def _place(group: argparse._ArgumentGroup) -> None:
@@ -94,6 +94,12 @@ def _check(args: argparse.Namespace) -> None:
     if args.cache is None:
         scratch = Path.home() / ".cache" / "finetune" if "LAUNCHER_OUT" in os.environ else args.out
         args.cache = scratch / "features"
+
+
+def truth(said: str) -> bool:
+    if said.lower() not in ("yes", "true", "1", "no", "false", "0"):
+        raise argparse.ArgumentTypeError(f"{said!r}: yes or no")
+    return said.lower() in ("yes", "true", "1")
 
 
 def config(args: argparse.Namespace) -> dict[str, object]:
