@@ -47,7 +47,7 @@ def _head(found: Found) -> str:
     params = {name.replace("-", "_"): (name, value) for name, value in found.params}
     options = "".join(f" --{name} {{{key}}}" for key, (name, _) in params.items())
     script = shlex.quote(found.script or "train.py").replace("{", "{{").replace("}", "}}")
-    note = "" if found.script else "# no Python script was found here: say what to run\n"
+    note = "" if found.script else _without_script(found)
     if found.others:
         note = f"# also here: {_comment(', '.join(found.others))}\n"
     text = (
@@ -58,6 +58,16 @@ def _head(found: Found) -> str:
         values = "".join(f"  {key}: {_quoted(value)}\n" for key, (_, value) in params.items())
         return text + f"params:                    # `launcher run -p KEY=VALUE` changes them\n{values}"
     return text + "# params: {epochs: 5}      # for {epochs} in run; `-p epochs=10` changes it\n"
+
+
+def _without_script(found: Found) -> str:
+    if not found.classes:
+        return "# no Python script was found here: say what to run\n"
+    return (
+        f"# no Python script was found here, but pictures in {len(found.classes)} folders, one for each class. To\n"
+        "# fine-tune a network on them no job.yaml is needed here; with jobs/ of launcher's repository:\n"
+        f"#   launcher run jobs/finetune --data train={_comment(shlex.quote(found.folder))}\n"
+    )
 
 
 def _environment(found: Found) -> str:

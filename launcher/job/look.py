@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from launcher.errors import SpecError
@@ -19,7 +20,9 @@ from launcher.job.infer import LOCK, slug
 LARGE_BYTES = 50_000_000
 MAX_FILES = 100_000  # of one folder; more is large whatever they weigh
 MAX_SCRIPT_BYTES = 1 << 20
+FIRST_FILES = 100
 MAX_NUMBER = 1e15  # a default beyond it is no setting that someone tunes
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 LIKELY = ("train", "main", "run", "finetune", "fine_tune", "job")
 SOURCES = ("requirements.in", "requirements.txt", "pyproject.toml")
 SKIPPED = frozenset(("runs", "node_modules", "__pycache__", "build", "dist"))
@@ -41,6 +44,8 @@ class Found:
     knows_out: bool = False  # mentions LAUNCHER_OUT
     knows_resume: bool = False
     large: tuple[str, ...] = ()  # folders with more than 50 MB
+    classes: tuple[str, ...] = ()  # folders with pictures in them, where there are several: labelled pictures
+    folder: str = "."  # absolute
 
 
 def look(folder: Path) -> Found:
@@ -55,6 +60,7 @@ def look(folder: Path) -> Found:
     )
     return Found(
         name=slug(folder.resolve().name),
+        folder=str(folder.resolve()),
         script=scripts[0].name if scripts else None,
         others=tuple(p.name for p in scripts[1:4]),
         params=tuple(_options(text)),
@@ -67,6 +73,7 @@ def look(folder: Path) -> Found:
         knows_out="LAUNCHER_OUT" in text,
         knows_resume="LAUNCHER_RESUME" in text,
         large=tuple(sorted(_large(folder))),
+        classes=_classes(folder),
     )
 
 
@@ -120,17 +127,35 @@ def _options(text: str) -> Iterator[tuple[str, int | float]]:
 
 
 def _large(folder: Path) -> Iterator[str]:
+    yield from (entry.name for entry in _folders(folder) if _weighs(entry.path))
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """The folders of a data set with a folder for each class."""
+    found = tuple(sorted(entry.name for entry in _folders(folder) if _has_pictures(entry.path)))
+    return found if len(found) > 1 else ()
+
+
+def _folders(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Those that may hold data: neither hidden, nor made by a tool."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            hidden = entry.name.startswith(".") or entry.name in SKIPPED or not entry.name.isprintable()
+            skipped = entry.name.startswith(".") or entry.name in SKIPPED or not entry.name.isprintable()
             if (
-                hidden
-                or not entry.is_dir(follow_symlinks=False)
-                or os.path.exists(os.path.join(entry, "pyvenv.cfg"))
+                not skipped
+                and entry.is_dir(follow_symlinks=False)
+                and not os.path.exists(os.path.join(entry, "pyvenv.cfg"))
             ):
-                continue
-            if _weighs(entry.path):
-                yield entry.name
+                yield entry
+
+
+def _has_pictures(folder: str) -> bool:
+    """Whether there is one among its first files."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.lower().endswith(PICTURES) for entry in islice(entries, FIRST_FILES))
+    except OSError:
+        return False
 
 
 def _weighs(folder: str) -> bool:

@@ -156,6 +156,7 @@ def test_whatever_was_found_the_text_is_a_valid_job(script, params, large, other
     assert set(spec.params.values()) <= {value for _, value in params}
     assert set(spec.data.values()) <= {f"./{name}" for name in large}
     assert spec.run.startswith("python ")
+    parse(render(Found("x", classes=(other, script), folder=f"/{other}/{script}")))
 
 
 def test_names_that_are_not_text_are_left_alone(tmp_path: Path):
@@ -163,3 +164,25 @@ def test_names_that_are_not_text_are_left_alone(tmp_path: Path):
     (tmp_path / "a\nb.py").write_text("")
     init(tmp_path)
     assert load(tmp_path).spec.run == "python train.py"
+
+
+def test_a_folder_of_pictures_is_told_of_the_job_that_learns_from_them(tmp_path):
+    folder = tmp_path / "my pictures"
+    for name in ("cats/1.JPG", "dogs/2.png", "notes/readme.txt", ".hidden/3.png", "runs/4.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    text = written(folder)
+    assert "pictures in 2 folders" in text
+    assert f"#   launcher run jobs/finetune --data train='{folder}'\n" in text
+    assert load(folder).spec.name == "my-pictures"
+
+
+def test_one_folder_of_pictures_is_no_data_set_and_a_script_comes_first(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "1.png").write_bytes(b"x")
+    assert "jobs/finetune" not in written(tmp_path)
+    (tmp_path / "job.yaml").unlink()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "2.png").write_bytes(b"x")
+    (tmp_path / "train.py").write_text("")
+    assert "jobs/finetune" not in written(tmp_path)
