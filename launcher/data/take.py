@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,6 +75,13 @@ class _Work:
 
 
 def _hash_all(files: Sequence[Found]) -> Generator[Told, None, dict[str, Seen]]:
+    from concurrent.futures import (
+        FIRST_EXCEPTION,
+        Future,
+        ThreadPoolExecutor,
+        wait,
+    )  # not for jobs without data
+
     total, work = sum(file.size_bytes for file in files), _Work()
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         waiting: set[Future[None]] = {pool.submit(_hash_group, group, work) for group in _groups(files)}

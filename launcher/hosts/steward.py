@@ -21,6 +21,7 @@ MIN_WINDOW = 8 << 20
 LINE_BYTES_PER_S = 640e6
 UNBOUNDED = frozenset(
     {"batch", "read", "put", "follow", "run_script", "docker", "launch_container", "remove"}
+    | {"data_have", "data_lacks", "data_tree"}  # may look at a million files, or hash large ones again
 )
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.laptop import Laptop, records
-from tests.targets.conftest import Door
+from tests.servers.gpu_server import GPUServer
+from tests.servers.web import Web
+from tests.targets.conftest import Door, add_target
 
 JOB = """
 import hashlib, json, os, pathlib, sys
@@ -113,6 +115,25 @@ def test_what_a_job_does_to_its_data_hurts_no_other_run(door: Door) -> None:
     if door.docker:
         assert set(wrote) <= {"new"}, "beside its sources, in the container's own layer"
     assert seen(laptop) == wanted
+
+
+def test_a_download_goes_by_way_of_the_laptop_where_the_server_has_no_way_out(
+    laptop: Laptop, shared_gpu_server: GPUServer
+) -> None:
+    add_target(laptop, shared_gpu_server, docker="never")
+    data = os.urandom(2_500_000)
+    digest = hashlib.sha256(data).hexdigest()
+    with Web() as web:  # on the laptop's own loopback
+        web.files["/w"] = data
+        made = laptop.job("far", JOB, data={"words": f"{web.url('/w')}#sha256={digest}"})
+        first = laptop.ok("run", str(made), "--on", "gpu1")
+        laptop.ok("run", str(made), "--on", "gpu1")
+
+    assert "cannot be reached" in first.err
+    assert "fetching it here" in first.err
+    assert seen(laptop) == {"words": digest}
+    assert len(web.asked) == 1
+    laptop.ok("release", "--all")
 
 
 def test_a_resumed_run_gets_the_data_that_it_was_made_from(door: Door) -> None:
