@@ -78,7 +78,7 @@ class Session:
     seconds: float = 0.0  # Kaggle's, as far as it ran
     secrets_token: str = ""
     _ending: str = ""  # cancel | timeout
-    _process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | None = None
     _started: float | None = None
     _wake: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -109,9 +109,9 @@ class Session:
 
     def kill_kernel(self) -> None:
         """What happens when a session runs out of memory: the kernel's process is gone."""
-        if self._process is None:
+        if self.process is None:
             return
-        for pid, command in descendants(self._process.pid):
+        for pid, command in descendants(self.process.pid):
             if "ipykernel_launcher" in command or command.endswith("/kaggle/src/script.py"):
                 os.kill(pid, signal.SIGKILL)
 
@@ -141,7 +141,7 @@ class Session:
         (folder / "root/kaggle/tmp/.api-token").write_text(token)
         reading, writing = os.pipe()
         with self._lock, open(folder / "engine.log", "wb") as complaints:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*argv, str(writing)], pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=complaints
             )
             self._started = time.monotonic()
@@ -152,7 +152,7 @@ class Session:
         try:
             self._listen(reading)
         finally:
-            code = self._process.wait()
+            code = self.process.wait()
             timer.cancel()
             self.seconds = self.spent_s
             self.account.tokens.pop(token, None)
@@ -215,11 +215,11 @@ class Session:
             self._ending = ending
             self.state = state or self.state
             self._wake.set()
-            if self._process is None or self._process.poll() is not None:
+            if self.process is None or self.process.poll() is not None:
                 return
-            inner = [pid for pid, _ in descendants(self._process.pid)][:1]
+            inner = [pid for pid, _ in descendants(self.process.pid)][:1]
             os.kill(
-                inner[0] if inner else self._process.pid, signal.SIGKILL
+                inner[0] if inner else self.process.pid, signal.SIGKILL
             )  # pid 1 of its namespace: all die
 
 
