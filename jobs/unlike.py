@@ -87,7 +87,8 @@ def _tamed(x: torch.Tensor) -> torch.Tensor:
 
 
 def _cross_fitted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    fold = _place_in_class(y) % FOLDS
+    fold = torch.empty_like(y)
+    fold[y.argsort(stable=True)] = torch.arange(len(y)) % FOLDS  # each class goes into as many as it can
     scores = torch.zeros(len(y))
     for k in range(FOLDS):
         out = fold == k
@@ -102,7 +103,7 @@ def _threshold(scores: torch.Tensor) -> float:
     if n >= ENOUGH:
         return torch.quantile(scores, 1 - FALSE_ALARMS).item()
     if n < 2:
-        return math.inf
+        return torch.finfo(torch.float32).max  # nothing is known: nothing is flagged
     return (scores.mean() + _student(n - 1) * scores.std() * math.sqrt(1 + 1 / n)).item()
 
 
@@ -112,16 +113,7 @@ def _student(free: int) -> float:
     return z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
 
 
-def _place_in_class(y: torch.Tensor) -> torch.Tensor:
-    """0, 1, 2, … within each class."""
-    place = torch.zeros_like(y)
-    for label in y.unique():
-        own = (y == label).nonzero()[:, 0]
-        place[own] = torch.arange(len(own))
-    return place
-
-
 def _spread(y: torch.Tensor, most: int) -> torch.Tensor:
-    """At most about `most` places, evenly from all classes."""
-    step = math.ceil(len(y) / most) if len(y) else 1
-    return (_place_in_class(y.cpu()) % step == 0).nonzero()[:, 0]
+    """At most `most` places, evenly from all classes."""
+    step = max(math.ceil(len(y) / most), 1)
+    return y.cpu().argsort(stable=True)[::step].sort().values

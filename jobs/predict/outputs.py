@@ -52,7 +52,8 @@ def table(answers: Sequence[Answer], top: int) -> str:
         remark = f"unreadable: {answer.why_not}" if answer.why_not else UNLIKE if answer.unlike else ""
         rows.append([_cut(answer.name), *said, *[""] * (top - len(said)), remark])
     used = [k for k in range(top + 2) if any(row[k] for row in rows)]
-    widths = {k: max(len(row[k]) for row in rows if k == 0 or k <= top) for k in used}
+    read = [row for row, answer in zip(rows, answers, strict=True) if not answer.why_not] or rows
+    widths = {k: max(len(row[k]) for row in (rows if k == 0 else read)) for k in used}
     return "\n".join("  ".join(row[k].ljust(widths[k]) for k in used).rstrip() for row in rows)
 
 

@@ -161,6 +161,8 @@ def look(model: Trained, images: list[Image.Image]) -> tuple[torch.Tensor, torch
     )
     odds = model.network(x).float().softmax(1).cpu()
     hook.remove()
+    if not odds.isfinite().all():
+        common.refuse(f"the probabilities of {model.words} are no numbers: its weights are damaged")
     if model.unlike is None:
         return odds, None
     features = seen[0].mean((2, 3)) if seen[0].dim() == 4 else seen[0].flatten(1)
