@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from launcher.agent.data import BadData, check
 from launcher.errors import RemoteError
 from launcher.targets.data import places
 from tests.laptop import Laptop
@@ -276,25 +275,3 @@ LIES: dict[str, Any] = {
 def test_what_a_server_says_it_lacks_is_believed_only_of_what_it_was_asked(lie: Any) -> None:
     with pytest.raises(RemoteError, match="does not say which data it lacks"):
         places(lie, 2, "gpu1")
-
-
-def test_a_server_that_has_nothing_of_what_it_says_is_told_by_the_agent(laptop: Laptop) -> None:
-    folder(laptop, {"a": b"1", "sub/b": b"2"})
-    job = laptop.job("lied", JOB, data={"train": "../pictures"})
-    assert run(laptop, job).code == 0
-    tree = next((there(laptop) / "trees").iterdir())
-    (tree / "sub").chmod(0o755)
-    (tree / "sub" / "b").unlink()
-    segment = laptop.folder / "segment"
-    digest = tree.name
-    (segment / "sources").mkdir(parents=True)
-    (segment / "data").mkdir()
-    os.link(there(laptop) / "manifests" / f"{digest}.json", segment / "sources" / "train.json")
-    (segment / "data" / "train").symlink_to(tree)
-    said: list[str] = []
-
-    with pytest.raises(BadData, match='data train is not what was sent: "sub/b" is missing'):
-        check({"data": {"train": {"digest": digest}}}, str(segment), said.append)
-    with pytest.raises(BadData, match="not the one of"):
-        check({"data": {"train": {"digest": "0" * 64}}}, str(segment), said.append)
-    assert said == []
