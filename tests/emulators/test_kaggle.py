@@ -118,6 +118,17 @@ def test_a_sessions_own_token_may_look_but_not_create(kaggle: Kaggle, client: Pl
     assert inside.ask("StartBlobUpload", type="DATASET", name="a", contentLength=1).status_code == 403
 
 
+def test_a_session_shows_what_it_was_told_to_show_and_the_image_that_was_pinned(tmp_path: Path) -> None:
+    (tmp_path / "wheel").write_text("w")
+    shown = Settings(visible=(tmp_path,), environment={"WHEELS": str(tmp_path)})
+    with Kaggle(shown) as kaggle:
+        image = "gcr.io/kaggle-images/python@sha256:" + "0" * 64
+        code = "import os\nprint(os.listdir(os.environ['WHEELS']), os.environ['KAGGLE_DOCKER_IMAGE'])"
+        session = Plain(kaggle).push("pinned-image", code, dockerImage=image)
+        kaggle.wait("COMPLETE")
+        assert f"['wheel'] {image}" in session.log.array()
+
+
 def test_the_limit_ends_a_session_saves_its_files_and_takes_its_time_from_the_quota() -> None:
     with Kaggle(Settings(time_scale=3600)) as kaggle:
         client = Plain(kaggle)

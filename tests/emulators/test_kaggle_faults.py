@@ -105,6 +105,7 @@ def test_a_push_that_is_not_valid_is_answered_with_200_and_an_error(kaggle: Kagg
     own = client.save("wants-data", "1", kernelDataSources=["alice/wants-data"])
     assert own["invalidKernelSources"] == ["alice/wants-data"]
     stranger = Plain(kaggle, kaggle.account("bob").token())
+    assert "docker image" in client.save("other-image", "1", dockerImage="ubuntu:22.04")["error"]
     assert stranger.ask("SaveKernel", slug="alice/train-flowers", text="1").status_code == 403
     assert client.ask("SaveKernel", slug="alice/train-flowers", txt="1").status_code == 400
 
@@ -214,3 +215,38 @@ def test_outputs_beyond_the_limit_are_an_error_and_are_not_kept(kaggle: Kaggle, 
     kaggle.wait("ERROR")
     assert "disk space" in client.status("too-much")["failureMessage"]
     assert client.outputs("too-much")["files"] == []
+
+
+def test_a_session_cancelled_in_the_queue_never_runs() -> None:
+    with Kaggle(Settings(queue_wall_s=30)) as kaggle:
+        client = Plain(kaggle)
+        session = client.push("never-runs", SLEEPER)
+        client.call("CancelKernelSession", kernelSessionId=session.id)
+        kaggle.wait("CANCEL_ACKNOWLEDGED")
+        assert session.process is None
+        assert client.outputs("never-runs") == {"files": [], "log": "[\n]", "nextPageToken": ""}
+
+
+def test_a_cancelled_session_is_saved_before_it_is_over() -> None:
+    with Kaggle(Settings(save_wall_s=0.5)) as kaggle:
+        client = Plain(kaggle)
+        session = client.push("saves-late", SLEEPER)
+        wait_until(lambda: "up" in session.log.array())
+        client.call("CancelKernelSession", kernelSessionId=session.id)
+        assert client.status("saves-late") == {"status": "CANCEL_REQUESTED"}
+        assert client.outputs("saves-late")["log"] == ""
+        kaggle.wait("CANCEL_ACKNOWLEDGED")
+
+
+def test_replies_may_leave_out_what_has_its_default() -> None:
+    with Kaggle(Settings(queue_wall_s=30, omit_defaults=True)) as kaggle:
+        client = Plain(kaggle)
+        client.push("all-defaults", SLEEPER)
+        assert client.status("all-defaults") == {}
+
+
+def test_an_expired_token_is_refused_everywhere(kaggle: Kaggle, client: Plain) -> None:
+    client.push("goes-on", "print(1)")
+    kaggle.alice.expire()
+    assert client.ask("GetKernelSessionStatus", userName="alice", kernelSlug="goes-on").status_code == 401
+    kaggle.wait("COMPLETE")

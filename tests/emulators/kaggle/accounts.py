@@ -14,6 +14,7 @@ from tests.emulators.kaggle.problem import Problem
 
 WEEK_S = 30 * 3600.0
 IN_KERNEL = "in-kernel:"
+FOR_SECRETS = "secrets:"
 
 
 @dataclass
@@ -45,8 +46,10 @@ class Account:
         return made
 
     def expire(self) -> None:
-        """All tokens end now."""
-        self.tokens = dict.fromkeys(self.tokens, 0.0)
+        """All access tokens end now; those of running sessions live on."""
+        self.tokens = {
+            token: 0.0 if token.startswith("KGAT_") else until for token, until in self.tokens.items()
+        }
 
 
 class Accounts:
@@ -70,7 +73,7 @@ class Accounts:
         """Who sends this header, and whether it is a session's own token; 401 otherwise."""
         kind, _, value = authorization.partition(" ")
         account = None
-        if kind == "Bearer":
+        if kind == "Bearer" and not value.startswith(FOR_SECRETS):
             account = self.of_token(value)
         elif kind == "Basic" and not legacy_refused:
             account = self._of_key(value)

@@ -107,7 +107,7 @@ class Datasets:
     def get(self, account: Account, body: Body) -> Body:
         return _shown(self._find(account, body))
 
-    def list(self, account: Account, body: Body) -> Body:
+    def listing(self, account: Account, body: Body) -> Body:
         wanted = (body.get("search") or "").lower()
         mine = [one for one in self.by_ref.values() if one.owner == account.name]
         found = [one for one in mine if wanted in one.title.lower() or wanted in one.slug]

@@ -6,6 +6,7 @@ import functools
 import http.server
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -28,7 +29,9 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle is no news."""
+        """A client that goes away in the middle is no news; all else is the emulator's own mistake."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Kaggle:
@@ -46,15 +49,16 @@ class Kaggle:
         self.token = self.alice.token()
 
     def _serve(self) -> None:
-        blobs = Blobs(self.folder / "blobs")
-        datasets = Datasets(self.folder / "datasets", blobs, self.settings, self.faults)
-        served = Served(Site(self.settings, self.faults, self.accounts, blobs, datasets, None))  # type: ignore[arg-type]
-        self._server = Server(("127.0.0.1", 0), functools.partial(Handler, served))
-        self.url = served.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.blobs = Blobs(self.folder / "blobs")
+        self.datasets = Datasets(self.folder / "datasets", self.blobs, self.settings, self.faults)
         ways = Ways(self.folder / "sessions", self.settings, self.faults, self.url)
-        self.kernels, self.datasets, self.blobs = Kernels(ways, datasets), datasets, blobs
-        served.site = Site(self.settings, self.faults, self.accounts, blobs, datasets, self.kernels)
+        self.kernels = Kernels(ways, self.datasets)
+        site = Site(self.settings, self.faults, self.accounts, self.blobs, self.datasets, self.kernels)
+        served = Served(site, self.url)
         self.asked = served.asked
+        self._server.RequestHandlerClass = functools.partial(Handler, served)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Kaggle:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.emulators.kaggle.accounts import Account
+from tests.emulators.kaggle.accounts import FOR_SECRETS, Account
 from tests.emulators.kaggle.datasets import Datasets
 from tests.emulators.kaggle.machine import IMAGE_DIGEST, Machine, given
 from tests.emulators.kaggle.problem import Problem, denied
 from tests.emulators.kaggle.sessions import Session, Ways
 
 Body = dict[str, Any]
+IMAGES = r"gcr\.io/kaggle-(images|gpu-images|private-byod)/python[@:]"
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Kernels:
         source = {"source": version.body.get("text", ""), "language": "python", "slug": kernel.slug}
         return {"metadata": _shown(kernel, version), "blob": {**source, "kernelType": kernel.kind}}
 
-    def list(self, account: Account, body: Body) -> Body:
+    def listing(self, account: Account, body: Body) -> Body:
         wanted = (body.get("search") or "").lower()
         mine = [one for one in self.by_ref.values() if one.owner == account.name]
         found = [one for one in mine if wanted in one.title.lower() or wanted in one.slug]
@@ -147,6 +148,8 @@ class Kernels:
             )
         if kind == "notebook" and not _is_notebook(body.get("text", "")):
             return "The notebook is not valid JSON in a notebook's format"
+        if (image := body.get("dockerImage")) and not re.match(IMAGES, image):
+            return f"The docker image {image!r} is not one of Kaggle's"
         return self._no_room(account, body)
 
     def _no_room(self, account: Account, body: Body) -> str:
@@ -191,11 +194,21 @@ class Kernels:
         shape = given(body.get("machineShape") or "", body.get("enableGpu", False), settings.shapes)
         folder = self._ways.folder / str(number)
         folder.mkdir()
-        token = account.token("secrets:")
+        token = account.token(FOR_SECRETS)
         told = {"KAGGLE_URL_BASE": self._ways.url, "KAGGLE_USER_SECRETS_TOKEN": token}
         internet = body.get("enableInternet", False) and account.phone_verified
         more = {**told, **settings.environment}
-        machine = Machine(number, kernel.kind, body.get("text", ""), shape, internet, tuple(inputs), more)
+        machine = Machine(
+            number,
+            kernel.kind,
+            body.get("text", ""),
+            shape,
+            internet,
+            tuple(inputs),
+            more,
+            visible=settings.visible,
+            image=body.get("dockerImage") or "",
+        )
         limit = min(body.get("sessionTimeoutSeconds") or settings.session_limit_s, settings.session_limit_s)
         session = Session(number, account, machine, limit, replace(self._ways, folder=folder))
         session.secrets_token = token

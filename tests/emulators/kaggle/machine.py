@@ -57,6 +57,8 @@ class Machine:
     internet: bool
     inputs: tuple[tuple[str, Path], ...]  # slug, folder
     environment: dict[str, str]
+    visible: tuple[Path, ...] = ()
+    image: str = ""
 
     def prepare(self, folder: Path) -> list[str]:
         """Make the session's root folder; the argv that runs the session, but for the events' descriptor."""
@@ -95,6 +97,7 @@ class Machine:
         suffix = "ipynb" if self.kind == "notebook" else "py"
         binds = [[str(path), f"/kaggle/input/{slug}"] for slug, path in self.inputs]
         binds += [[one, one] for one in _python_folders() if not one.startswith(("/usr/", "/opt/"))]
+        binds += [[str(path), str(path)] for path in self.visible]
         python = str(session_python())
         return {
             "root": str(root),
@@ -106,14 +109,14 @@ class Machine:
         }
 
     def _variables(self) -> dict[str, str]:
-        bin_folder = session_python().parent
+        bin_folder, gpu = session_python().parent, "gpu-" if self.shape else ""
         return {
             **{name: os.environ[name] for name in CERTIFICATES if name in os.environ},
             "PATH": f"{bin_folder}:/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "KAGGLE_CONTAINER_NAME": f"kaggle_emulated-{self.session_id}-webtier",
-            "KAGGLE_DOCKER_IMAGE": f"gcr.io/kaggle-{'gpu-' if self.shape else ''}images/python@{IMAGE_DIGEST}",
+            "KAGGLE_DOCKER_IMAGE": self.image or f"gcr.io/kaggle-{gpu}images/python@{IMAGE_DIGEST}",
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
             "KAGGLE_API_V1_TOKEN": "/kaggle/tmp/.api-token",
             "PYTHONPATH": "/kaggle/lib/kagglegym:/kaggle/lib",

@@ -94,7 +94,7 @@ class Plain:
 
 def notebook(*cells: str) -> str:
     """A notebook's text."""
-    code = [
+    code: list[dict[str, object]] = [
         {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
         for source in cells
     ]

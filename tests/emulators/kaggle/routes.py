@@ -108,7 +108,7 @@ def _methods(site: Site, call: Call) -> dict[str, Callable[[Account, Body], Body
         "SaveKernel": kernels.save,
         "GetKernel": kernels.get,
         "DeleteKernel": kernels.delete,
-        "ListKernels": kernels.list,
+        "ListKernels": kernels.listing,
         "GetKernelSessionStatus": kernels.status,
         "CancelKernelSession": kernels.cancel,
         "ListKernelSessionOutput": lambda account, body: page(
@@ -121,7 +121,7 @@ def _methods(site: Site, call: Call) -> dict[str, Callable[[Account, Body], Body
         "CreateDatasetVersion": datasets.create_version,
         "ListDatasetFiles": datasets.files,
         "GetDataset": datasets.get,
-        "ListDatasets": datasets.list,
+        "ListDatasets": datasets.listing,
         "DeleteDataset": datasets.delete,
     }
 

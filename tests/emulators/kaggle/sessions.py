@@ -124,9 +124,8 @@ class Session:
             self._wake.wait(self.ways.settings.queue_wall_s)
             if self.ways.faults.start_refused:
                 return self._finish("ERROR", self.ways.faults.start_refused)
-            if not self._ending:
-                self._run()
-            self._wake.wait(self.ways.settings.save_wall_s if not self._ending else 0)
+            self._run()
+            time.sleep(self.ways.settings.save_wall_s)
             self._save()
         except Exception as error:  # a session that cannot start must not look like one that queues
             self._finish("ERROR", f"the emulator failed: {error!r}")
@@ -140,23 +139,32 @@ class Session:
         token = self.account.token(IN_KERNEL)
         (folder / "root/kaggle/tmp/.api-token").write_text(token)
         reading, writing = os.pipe()
-        with self._lock, open(folder / "engine.log", "wb") as complaints:
-            self.process = subprocess.Popen(
-                [*argv, str(writing)], pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=complaints
-            )
-            self._started = time.monotonic()
+        started = self._open([*argv, str(writing)], writing)
         os.close(writing)
-        self.state = "RUNNING"
+        if not started:
+            return os.close(reading)
         timer = threading.Timer(self.limit_s / self.ways.settings.time_scale, self._end, ["timeout", ""])
         timer.start()
         try:
             self._listen(reading)
         finally:
+            assert self.process is not None
             code = self.process.wait()
             timer.cancel()
             self.seconds = self.spent_s
             self.account.tokens.pop(token, None)
-        self._judge(code)
+        return self._judge(code)
+
+    def _open(self, argv: list[str], writing: int) -> bool:
+        """Start the process, unless it was cancelled by now."""
+        with self._lock, open(self.ways.folder / "engine.log", "wb") as complaints:
+            if self._ending:
+                return False
+            self.process = subprocess.Popen(
+                argv, pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=complaints
+            )
+            self._started, self.state = time.monotonic(), "RUNNING"
+            return True
 
     def _listen(self, reading: int) -> None:
         with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-
-DAY_S = 24 * 3600
+from pathlib import Path
 
 
 @dataclass
@@ -22,6 +21,8 @@ class Settings:
     dataset_wall_s: float = 0.0  # a new dataset version becomes READY after so long
     shapes: tuple[str, ...] = ("NvidiaTeslaT4",)  # that this account may have
     environment: dict[str, str] = field(default_factory=dict)  # more variables for sessions
+    visible: tuple[Path, ...] = ()  # of this machine's disk: read-only in sessions, under the same name
+    omit_defaults: bool = False  # leave "", 0, false, [] and an enum's first value out of replies
 
 
 @dataclass

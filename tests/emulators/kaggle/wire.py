@@ -33,7 +33,7 @@ class Served:
     """What handlers share: the site, and what was asked of it: `(call, body)` in order."""
 
     site: Site
-    url: str = ""
+    url: str
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
 
@@ -160,13 +160,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if session.state == "QUEUED" and wait_s:
             session.log.after(0, wait_s)
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}, None)
-        pending = bytearray()
         for event in stream(session, self._site.faults):
             if event is None:
                 raise Cut
             self._chunk(f"data: {event}\n\n".encode())
-        pending += b"data: END_OF_LOG\n\n"
-        self._chunk(bytes(pending))
+        self._chunk(b"data: END_OF_LOG\n\n")
         self.wfile.write(b"0\r\n\r\n")
 
     def _chunk(self, data: bytes) -> None:
@@ -223,6 +221,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _json(self, value: dict[str, Any], status: int = 200) -> None:
         self._drain()
+        if self._site.settings.omit_defaults and status == 200:
+            value = without_defaults(value)
         data = json.dumps(value).encode()
         self._head(status, {"Content-Type": "application/json"}, len(data))
         self.wfile.write(data)
@@ -240,3 +240,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def without_defaults(value: Any) -> Any:
+    """What proto3's JSON leaves out: zeros, empty texts and lists, each enum's first value."""
+    if isinstance(value, list):
+        return [without_defaults(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    empty: list[Any] = ["", 0, [], {}, None, "QUEUED", "NOT_YET_PERSISTED"]
+    return {key: without_defaults(one) for key, one in value.items() if one not in empty}

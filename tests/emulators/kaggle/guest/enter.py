@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 READ_ONLY, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 32, 4096, 16384, 1 << 18
+KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime: only who set them may unset them
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "sys")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -60,9 +61,13 @@ def show(path: str, root: str) -> None:
 
 
 def bind(source: str, target: str) -> None:
-    os.makedirs(target, exist_ok=True)
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        open(target, "w").close()
     mount(source, target, BIND | RECURSIVE)
-    mount(None, target, BIND | REMOUNT | READ_ONLY)
+    mount(None, target, BIND | REMOUNT | READ_ONLY | os.statvfs(target).f_flag & KEPT)
 
 
 def mount(source: "str | None", target: str, flags: int, kind: "str | None" = None) -> None:

@@ -1,0 +1,14 @@
+"""`python -m tests.emulators.kaggle [TIME_SCALE]`: an emulated Kaggle to try by hand, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from tests.emulators.kaggle.emulator import Kaggle
+from tests.emulators.kaggle.settings import Settings
+
+with Kaggle(Settings(time_scale=float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)) as kaggle:
+    for name, value in {**kaggle.environment, **kaggle.official_environment}.items():
+        print(f"export {name}='{value}'", flush=True)
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
