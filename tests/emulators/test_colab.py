@@ -136,6 +136,15 @@ def test_a_growing_file_is_read_by_ranges(runtime: Runtime) -> None:
     assert runtime.read("content/log", 10, 99).content == b"abc"
 
 
+def test_hidden_folders_are_out_of_the_contents_reach(runtime: Runtime) -> None:
+    runtime.execute(
+        "import os; os.makedirs('/content/.hidden/deep'); open('/content/.hidden/deep/file', 'w').write('x')"
+    )
+    assert runtime.read("content/.hidden/deep/file", 0, 9).status_code == 404
+    assert runtime.request("GET", "/api/contents/content/.hidden/deep").status_code == 404
+    assert runtime.put_chunk("content/.hidden/other", 1, b"x") == 400
+
+
 def test_the_proxy_takes_its_token_from_the_header_or_the_address_and_nothing_else(runtime: Runtime) -> None:
     url = f"{runtime.url}/api/kernels"
     assert requests.get(url, timeout=9).status_code == 401

@@ -98,11 +98,12 @@ def test_a_wish_that_the_account_cannot_have_is_a_bad_request(
     assert client.assign(**wish).status_code == 400
 
 
-def test_an_account_has_only_so_many_runtimes() -> None:
-    with Colab(Settings(max_sessions=1)) as colab:
-        client = PlainClient.of(colab)
-        client.runtime()
+def test_an_account_has_only_so_many_runtimes(colab: Colab, client: PlainClient, runtime: Runtime) -> None:
+    colab.change(max_sessions=len(colab.endpoints))
+    try:
         assert client.assign().status_code == 412
+    finally:
+        colab.change(max_sessions=3)
 
 
 def test_a_lost_answer_leaves_a_runtime_that_the_notebook_finds_again(

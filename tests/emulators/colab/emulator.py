@@ -38,7 +38,7 @@ class Colab:
 
     def __enter__(self) -> Colab:
         machines.sweep()
-        machines.runtime_python()  # may take its time, once
+        machines.runtime_python(self.settings.system)  # may take its time, once
         self._thread.start()
         self._ready.wait(30)
         return self
@@ -47,7 +47,7 @@ class Colab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(30)
+        self._thread.join(60)
         if self._error is not None and error is None:
             raise self._error
 

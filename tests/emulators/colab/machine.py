@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulators.colab.environments import runtime_python
+from tests.emulators.colab.environments import System, runtime_python
 from tests.emulators.colab.settings import GPU_MODELS
 from tests.emulators.colab.wire import get_over
 from tests.servers.programs import ProgramFailed
@@ -45,13 +46,13 @@ def sweep() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def boot(accelerator: str, label: str | None) -> Machine:
+def boot(accelerator: str, label: str | None, system: System) -> Machine:
     """A machine that is starting; it dies with the thread that called."""
     disk = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     for name in ("content/sample_data", "root", "tmp", "run", "machine"):
         (disk / name).mkdir(parents=True)
     (disk / "tmp").chmod(0o1777)
-    python = runtime_python()
+    python = runtime_python(system)
     config = {
         "disk": str(disk),
         "root": str(disk / "machine"),
@@ -90,8 +91,12 @@ async def busy(machine: Machine) -> bool:
 
 def destroy(machine: Machine) -> None:
     """SIGKILL for everything that runs there, daemons too; the disk goes with it."""
+    first = _children(machine.process.pid)  # the namespace's: when its end is told, all others have ended
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(machine.process.pid, signal.SIGKILL)
+        if first:
+            os.kill(first[0], signal.SIGKILL)
+        else:
+            os.killpg(machine.process.pid, signal.SIGKILL)
     machine.process.wait()
     shutil.rmtree(machine.disk, ignore_errors=True)
 
@@ -115,6 +120,7 @@ def _namespace() -> list[str]:
     ]
 
 
+@functools.cache
 def _base(python: Path) -> str:
     command = [python, "-c", "import sys; print(sys.base_prefix)"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -168,9 +174,12 @@ def _environment(bin_folder: str, accelerator: str, label: str | None) -> dict[s
 
 
 def _descendants(pid: int) -> list[int]:
-    found = []
+    return [one for child in _children(pid) for one in (child, *_descendants(child))]
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path("/proc", str(pid), "task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
+            found += map(int, (task / "children").read_text().split())
     return found

@@ -125,7 +125,7 @@ class Office:
         proxy = Proxy(self.faults, self.settings.real_s(self.settings.proxy_token_s))
         await proxy.listen()
         self.proxies.append(proxy)
-        machine = machines.boot(accelerator, wish.label)
+        machine = machines.boot(accelerator, wish.label, self.settings.system)
         try:
             await machines.answers(machine)
         except BaseException:

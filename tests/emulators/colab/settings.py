@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.emulators.colab.environments import System
+
 GPU_MODELS = {  # as nvidia-smi names them, memory in MiB
     "T4": ("Tesla T4", 15360, "7.5"),
     "L4": ("NVIDIA L4", 23034, "8.9"),
@@ -32,6 +34,7 @@ class Settings:
     gpus: tuple[str, ...] = ("T4",)
     high_memory: bool = False
     labels: tuple[str, ...] = ("2026.01", "2026.04", "2026.07")
+    system: System = field(default_factory=System)
     balance: float = 0.0  # paid compute units
     free_milli_units: float = 60_000
     units_per_hour: dict[str, float] = field(default_factory=lambda: {"NONE": 0.07, "T4": 1.2, "L4": 2.1})
