@@ -15,12 +15,20 @@ from safetensors.torch import load_file
 from torchvision.models import get_model
 from torchvision.transforms.functional import pil_to_tensor
 """
-LITE0 = '''import math
+LITE0_IMPORTS = """\
+import json
+import math
 
+import torch
+from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import get_model
 from torchvision.ops import SqueezeExcitation
-
+from torchvision.transforms.functional import pil_to_tensor
+"""
+LITE0 = '''
 
 def lite0(module):
     """EfficientNet-B0 becomes Lite0: no squeeze-and-excitation, ReLU6, TensorFlow's padding."""
@@ -82,9 +90,17 @@ def _can(numbers: dict) -> str:
         f"one of them **whatever it is shown**: {plain(few(labels, 40))}.\n\n"
         "`unlike.safetensors` holds what `jobs/predict` needs to flag pictures that are unlike all it was trained on; "
         "the flag misses pictures that look like a class and are none of it.\n\n"
-        f"Pretrained weights: {plain(facts.get('weights', 'not recorded'))}. "
-        f"Their licence: {plain(facts.get('weights_licence', 'not recorded'))}. "
-        "ImageNet's pictures have terms of their own (non-commercial research)."
+        f"{_weights(facts)}"
+    )
+
+
+def _weights(facts: dict) -> str:
+    if facts.get("weights") == "none":
+        return "It started from random weights, not from pretrained ones."
+    licence = plain(facts.get("weights_licence", "not recorded"))
+    return (
+        f"Pretrained weights: {plain(facts.get('weights', 'not recorded'))}. Their licence: {licence}. Weights of "
+        "ImageNet come from pictures that have terms of their own (non-commercial research)."
     )
 
 
@@ -174,13 +190,13 @@ def code(arch: str) -> str:
     """A script of plain torchvision that loads the model and predicts."""
     if arch == "efficientnet_lite0":
         made = 'get_model("efficientnet_b0", num_classes=len(labels))\nlite0(model)'
-        return IMPORTS + LITE0 + PREDICT.format(model=made)
+        return LITE0_IMPORTS + LITE0 + PREDICT.format(model=made)
     options = ", aux_logits=False, init_weights=False" if arch in ("inception_v3", "googlenet") else ""
     return IMPORTS + PREDICT.format(model=f'get_model("{arch}", num_classes=len(labels){options})')
 
 
 def _again(numbers: dict) -> str:
-    facts = [[name.replace("_", " "), value] for name, value in numbers["facts"].items()]
+    facts = [[name.replace("_", " "), str(value)] for name, value in numbers["facts"].items()]
     return (
         "Same settings, seed and pictures, and the same machine, thread count and versions give the same bytes; "
         "`launcher rerun RUN` repeats it, `launcher diff` compares.\n\n" + table(["", ""], facts)

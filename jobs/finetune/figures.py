@@ -66,7 +66,8 @@ def canvas(width: float, height: float, ink: Ink) -> Canvas:
 def confusion(path: Path, matrix: np.ndarray, labels: list[str], ink: Ink = LIGHT) -> None:
     """Rows are true classes; a row's colours are shares of it, the numbers are pictures."""
     C = len(labels)
-    cell = min(max(11 / C, 0.1), 0.85)  # inches
+    cell = min(max(11 / C, min(0.1, 20 / C)), 0.85)  # inches
+    named = range(0, C, -(-C // 200))
     side, size = C * cell, min(max(cell * 26, 4.5), 11)
     page = canvas(side + 2.4, side + 2.0, ink)
     ax = page.axes()
@@ -74,22 +75,24 @@ def confusion(path: Path, matrix: np.ndarray, labels: list[str], ink: Ink = LIGH
     blues = LinearSegmentedColormap.from_list("shares", [ink.paper, ink.main])
     ax.imshow(shares, cmap=blues, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     ax.grid(False)
-    shown = [printable(label, k) for k, label in enumerate(labels)]
+    shown = [printable(labels[k], k) for k in named]
     upright = C > 6 or max(map(len, shown)) > 9
     for axis, turn in ((ax.xaxis, 90 if upright else 0), (ax.yaxis, 0)):
-        axis.set_ticks(range(C), shown, rotation=turn, fontsize=size, parse_math=False)
-    ax.set_xticks(np.arange(C + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(C + 1) - 0.5, minor=True)
-    ax.grid(True, which="minor", color=ink.grid, linewidth=0.4)
-    ax.tick_params(which="minor", length=0)
+        axis.set_ticks(named, shown, rotation=turn, fontsize=size, parse_math=False)
+    if C <= 60:  # finer grids and numbers are only noise
+        ax.set_xticks(np.arange(C + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(C + 1) - 0.5, minor=True)
+        ax.grid(True, which="minor", color=ink.grid, linewidth=0.4)
+        ax.tick_params(which="minor", length=0)
+        _numbers(ax, matrix, shares, ink, size)
     _words(ax, ink, x="predicted", y="true class")
-    if C <= 60:
-        for row, column in zip(*matrix.nonzero(), strict=True):
-            ink_here = ink.paper if shares[row, column] > 0.55 else ink.text
-            ax.text(
-                column, row, f"{matrix[row, column]}", ha="center", va="center", color=ink_here, fontsize=size
-            )
     page.save(path)
+
+
+def _numbers(ax: Axes, matrix: np.ndarray, shares: np.ndarray, ink: Ink, size: float) -> None:
+    for row, column in zip(*matrix.nonzero(), strict=True):
+        color = ink.paper if shares[row, column] > 0.55 else ink.text
+        ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=color, fontsize=size)
 
 
 def reliability(path: Path, bins: Sequence[Bin], ece: float, ink: Ink = LIGHT) -> None:

@@ -26,6 +26,10 @@ METHODS = {
     "probe": "pretrained network, linear",
     "finetune": "pretrained network, fine-tuned",
 }
+FROM_RANDOM = {  # with --weights none there is nothing to transfer
+    "probe": "this random network, linear",
+    "finetune": "this network, trained from random weights",
+}
 CHEAP = ("majority", "raw", "random")
 WORST = 40  # mistakes that are listed
 
@@ -44,6 +48,11 @@ class Result:
     @property
     def ours(self) -> str:
         return "finetune" if "finetune" in self.odds else "probe"
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The methods, in the words for people."""
+        return METHODS | (FROM_RANDOM if self.facts.get("weights") == "none" else {})
 
     @property
     def cheap(self) -> str:
@@ -144,22 +153,23 @@ def _verdict(result: Result) -> dict[str, object]:
     ours, cheap, N = result.right(result.ours), result.right(result.cheap), len(result.y)
     test = scores.sign_test(ours, cheap)
     name = METHODS[result.cheap]
+    subject = "Training from random weights" if result.facts.get("weights") == "none" else "Transfer"
     counts = (
         f"of {_n(N, 'test picture')} {test.won} {_be(test.won)} right only with it, "
         f"{test.lost} only with '{name}' (sign test p = {test.p:.2g})"
     )
     if test.p <= 0.05:
         answer = "helped" if test.won > test.lost else "harmed"
-        sentence = f"Transfer {'helped' if answer == 'helped' else 'did harm'}: {counts}."
+        sentence = f"{subject} {'helped' if answer == 'helped' else 'did harm'}: {counts}."
     elif N < scores.LEAST:
         answer = "too few"
         sentence = (
-            f"Transfer cannot be judged: {_n(N, 'test picture')} can show no difference "
+            f"{subject} cannot be judged: {_n(N, 'test picture')} can show no difference "
             f"from '{name}', whatever the outcome; it takes {scores.LEAST} at the very least."
         )
     else:
         answer = "no clear difference"
-        sentence = f"Transfer made no clear difference: {counts}."
+        sentence = f"{subject} made no clear difference: {counts}."
         if test.won + test.lost < scores.LEAST:
             sentence += (
                 f" So few differences show nothing: it takes {scores.LEAST}, so test on more pictures."
@@ -174,7 +184,7 @@ def _method(result: Result, method: str) -> dict[str, object]:
     right = int(result.right(method).sum())
     low, high = scores.wilson(right, N)
     return {
-        "name": METHODS[method],
+        "name": result.titles[method],
         "acc1": right / N,
         "acc1_low": low,
         "acc1_high": high,
@@ -216,7 +226,7 @@ def _plots(result: Result, numbers: dict, metrics: Path) -> dict[str, Draw]:
     plots: dict[str, Draw] = {
         "confusion": lambda path, ink: figures.confusion(path, matrix, result.labels, ink),
         "reliability": lambda path, ink: figures.reliability(path, bins, ece, ink),
-        "curve": lambda path, ink: figures.learning_curve(path, result.curve, METHODS, ink),
+        "curve": lambda path, ink: figures.learning_curve(path, result.curve, result.titles, ink),
     }
     if panels := figures.panels(figures.read_metrics(metrics)):
         plots["training"] = lambda path, ink: figures.training(path, panels, ink)

@@ -137,6 +137,16 @@ def test_five_of_five_is_no_verdict_but_six_of_six_is(run: Inside) -> None:
     assert "Transfer helped" in run(code, jobs=JOBS, n=6)
 
 
+def test_with_random_weights_it_does_not_speak_of_transfer(run: Inside) -> None:
+    code = RESULT + (
+        "r = result_of(['a', 'b'], [1] * 20, [1] * 20, facts={'weights': 'none'})\n"
+        "result = [report.verdict(r), report.summary(r)]\n"
+    )
+    verdict, summary = run(code, jobs=JOBS)
+    assert verdict.startswith("Training from random weights helped: of 20 test pictures")
+    assert "pretrained" not in summary
+
+
 def test_what_nobody_can_know_is_empty_and_named(run: Inside, tmp_path: Path) -> None:
     report = Written(run, tmp_path, labels=["cat", "dog", "owl"], y=[0, 0, 1, 1], said=[0, 0, 0, 0])
     _head, _cat, dog, owl = report.rows("per_class.csv")
