@@ -21,6 +21,8 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
+from fields import Field, fields_of, shape
+
 RECTIFIERS = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 SIXES = {F.relu6}  # rectifiers that also cut at 6
 SMOOTH = (nn.SiLU, nn.GELU, nn.Hardswish, nn.ELU, nn.LeakyReLU, nn.Mish)
@@ -61,6 +63,7 @@ class Layer:
     node: fx.Node
     channels: int
     side: tuple[int, int]  # H, W
+    field: Field | None  # what a unit sees; None: all of the picture
 
 
 def take_apart(network: nn.Module, x: torch.Tensor) -> fx.GraphModule:
@@ -94,7 +97,11 @@ def layers_of(pieces: fx.GraphModule, head: str, n: int) -> list[Layer]:
     if len(found) < 2:  # networks that rectify nothing between convolutions, as ConvNeXt
         found = [node for node in _before(pieces, head) if isinstance(_module(pieces, node), nn.Conv2d)]
     found = [node for node in found if min(shape(node)[2:]) > 1]
-    return [Layer(_name(node), node, shape(node)[1], tuple(shape(node)[2:])) for node in _spread(found, n)]
+    fields = fields_of(pieces)
+    return [
+        Layer(_name(node), node, shape(node)[1], tuple(shape(node)[2:]), fields[node])
+        for node in _spread(found, n)
+    ]
 
 
 def rule(pieces: fx.GraphModule) -> str:
@@ -112,29 +119,36 @@ def rule(pieces: fx.GraphModule) -> str:
     return "adapted" if strange else "deconvnet"
 
 
-def up_to(pieces: fx.GraphModule, layer: Layer) -> fx.GraphModule:
-    """The network from the picture to this layer: what is above needs no computing."""
-    graph, copies = fx.Graph(), {}
-    graph.graph_copy(pieces.graph, copies)
-    graph.output(copies[layer.node])
-    part = fx.GraphModule(pieces, graph)
-    graph.eliminate_dead_code()
-    part.recompile()
-    return part
+def projector(pieces: fx.GraphModule, layer: Layer) -> NeuronDeconvolution | NeuronGuidedBackprop:
+    """By this network's rule. For smooth activations guided backpropagation is the plain gradient."""
+    method = NeuronDeconvolution if rule(pieces) in ("deconvnet", "adapted") else NeuronGuidedBackprop
+    part = up_to(pieces, layer)
+    return method(part, part.get_submodule(layer.node.target))
 
 
 def project(
-    part: fx.GraphModule, x: torch.Tensor, channel: int, where: torch.Tensor, guided: bool = False
+    method: NeuronDeconvolution | NeuronGuidedBackprop, x: torch.Tensor, channel: int, where: torch.Tensor
 ) -> torch.Tensor:
-    """What of each picture in x (B, 3, H, W) excites the unit at `where` (B, 2: y, x) of its last layer."""
-    layer = part.get_submodule(next(n for n in reversed(part.graph.nodes) if n.op == "call_module").target)
+    """What of each picture in x (B, 3, H, W) excites the unit at `where` (B, 2: y, x) of the method's layer."""
     rows = torch.arange(len(x), device=x.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum announces its hooks
-        seen = (NeuronGuidedBackprop if guided else NeuronDeconvolution)(part, layer).attribute(
-            x, neuron_selector=lambda a: a[rows, channel, where[:, 0], where[:, 1]]
-        )
+        seen = method.attribute(x, neuron_selector=lambda a: a[rows, channel, where[:, 0], where[:, 1]])
     return seen.detach()
+
+
+def up_to(pieces: fx.GraphModule, layer: Layer) -> fx.GraphModule:
+    """The network from the picture to this layer: what is above needs no computing."""
+    needed, nodes = {layer.node}, list(pieces.graph.nodes)
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    graph, copies = fx.Graph(), {}
+    for node in nodes:
+        if node in needed:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[layer.node])
+    return fx.GraphModule(pieces, graph)
 
 
 def averaged_maps(pieces: fx.GraphModule, head: str) -> str | None:
@@ -150,11 +164,6 @@ def averaged_maps(pieces: fx.GraphModule, head: str) -> str | None:
     source.replace_all_uses_with(named, lambda user: user is not named)
     pieces.recompile()
     return "averaged_maps"
-
-
-def shape(node: fx.Node) -> tuple[int, ...]:
-    found = node.meta.get("tensor_meta")
-    return tuple(found.shape) if hasattr(found, "shape") else ()
 
 
 def _before(pieces: fx.GraphModule, head: str) -> list[fx.Node]:

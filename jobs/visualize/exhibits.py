@@ -63,7 +63,8 @@ def exhibition(source: Path | None, model: Model, folder: Path | None, side: int
     if not read.pictures:
         why = "".join(f"; {name}: {reason}" for name, reason in read.left_out[:1])
         refuse(f"{source}: no picture that can be read{why}")
-    own = [Exhibit(p.name, p.open, _truth(p, read.labels, model, folder, source)) for p in read.pictures]
+    known = model.labels if folder else None
+    own = [Exhibit(p.name, p.open, _truth(p, read.labels, known, source)) for p in read.pictures]
     judged, tested = _judged(own, [p.sha256 for p in read.pictures], folder)
     return Exhibition(own if source else own + windows, judged, read.left_out, tested)
 
@@ -103,17 +104,17 @@ def tensors(exhibits: list[Exhibit], look: Look) -> Iterator[torch.Tensor]:
 
 
 def _truth(
-    picture: pictures.Picture, labels: list[str], model: Model, folder: Path | None, source: Path | None
+    picture: pictures.Picture, labels: list[str], known: list[str] | None, source: Path | None
 ) -> int | None:
-    if picture.label is None or folder is None:
+    if picture.label is None or known is None:
         return None
-    if labels[picture.label] not in model.labels:
-        known = ", ".join(model.labels[:8]) + (", …" if len(model.labels) > 8 else "")
+    if labels[picture.label] not in known:
+        few = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
         refuse(
             f"{source}: {picture.name} is of the class {labels[picture.label]!r}, which this model does not "
-            f"know ({known}): give the pictures that it was trained for"
+            f"know ({few}): give the pictures that it was trained for"
         )
-    return model.labels.index(labels[picture.label])
+    return known.index(labels[picture.label])
 
 
 def _judged(own: list[Exhibit], digests: list[str], folder: Path | None) -> tuple[list[Exhibit], str]:

@@ -13,8 +13,6 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from deconv import shape
-
 Axis = tuple[int, int, int]  # size, jump, start
 POINTWISE = (
     *(nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.ReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Linear),
@@ -38,14 +36,14 @@ class Field:
     rows: Axis
     columns: Axis
 
-    def box(self, y: int, x: int, H: int, W: int) -> tuple[int, int, int, int]:
-        """left, top, right, bottom of what unit (y, x) sees of a picture."""
-        left, top, right, bottom = self.window(y, x, H, W)
-        return max(left, 0), max(top, 0), min(right, W), min(bottom, H)
+    def box(self, y: int, x: int, side: tuple[int, int]) -> tuple[int, int, int, int]:
+        """left, top, right, bottom of what unit (y, x) sees of a picture of `side` (H, W)."""
+        left, top, right, bottom = self.window(y, x, side)
+        return max(left, 0), max(top, 0), min(right, side[1]), min(bottom, side[0])
 
-    def window(self, y: int, x: int, H: int, W: int) -> tuple[int, int, int, int]:
+    def window(self, y: int, x: int, side: tuple[int, int]) -> tuple[int, int, int, int]:
         """The same, with what of the field lies beyond the picture, unless that is most of it."""
-        (top, bottom), (left, right) = _reach(self.rows, y, H), _reach(self.columns, x, W)
+        (top, bottom), (left, right) = _reach(self.rows, y, side[0]), _reach(self.columns, x, side[1])
         return left, top, right, bottom
 
 
@@ -62,6 +60,11 @@ def fields_of(pieces: fx.GraphModule) -> dict[fx.Node, Field | None]:
         below = _union([found.get(source) for source in sources])
         found[node] = _above(pieces, node, sources[0], below)
     return found
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    found = node.meta.get("tensor_meta")
+    return tuple(found.shape) if hasattr(found, "shape") else ()
 
 
 def _above(pieces: fx.GraphModule, node: fx.Node, source: fx.Node, below: Field | None) -> Field | None:

@@ -8,8 +8,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from deconv import Layer, Rectifier, project, rule, up_to
-from fields import Field
+from deconv import Layer, Rectifier, project, projector
 
 TOP = 9
 EDGE = 8  # an eighth of a map on each side is not mined
@@ -88,6 +87,14 @@ def highest(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return height, torch.stack([place // width + dy, place % width + dx], 2)
 
 
+def alike(before: Peaks, after: Peaks) -> float:
+    """Do a layer's channels still answer to the same pictures? The mean correlation of a channel's peaks; 1: yes."""
+    was, now = (peaks.height.double() - peaks.height.double().mean(0) for peaks in (before, after))
+    lengths = was.norm(dim=0) * now.norm(dim=0)
+    alive = lengths > 0
+    return ((was * now).sum(0)[alive] / lengths[alive]).mean().item() if alive.any() else 0.0
+
+
 def choose(peaks: Peaks, K: int, seed: int) -> list[int]:
     """K channels drawn by lot, as in the paper, among those that nine pictures excite."""
     alive = ((peaks.height > 0).sum(0) >= min(TOP, len(peaks.height))).nonzero().flatten()
@@ -96,15 +103,15 @@ def choose(peaks: Peaks, K: int, seed: int) -> list[int]:
 
 
 def excitements(
-    pieces: fx.GraphModule, layer: Layer, field: Field | None, pool: Pool, channels: list[int]
+    pieces: fx.GraphModule, layer: Layer, pool: Pool, channels: list[int]
 ) -> Iterator[Excitement]:
-    part, (H, W) = up_to(pieces, layer), pool.x.shape[2:]
-    device, guided = next(pieces.parameters()).device, rule(pieces) in ("guided", "gradient")
+    side = H, W = tuple(pool.x.shape[2:])
+    method, device = projector(pieces, layer), next(pieces.parameters()).device
     for channel in channels:
         top = pool.peaks[layer.name].top(channel)
         where = pool.peaks[layer.name].where[top, channel]
-        seen = project(part, pool.x[top].to(device), channel, where.to(device), guided).cpu()
-        boxes = [field.window(y, x, H, W) if field else (0, 0, W, H) for y, x in where.tolist()]
+        seen = project(method, pool.x[top].to(device), channel, where.to(device)).cpu()
+        boxes = [layer.field.window(y, x, side) if layer.field else (0, 0, W, H) for y, x in where.tolist()]
         yield Excitement(
             channel,
             [pool.names[i] for i in top.tolist()],

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import fx, nn
+from torch import nn
 
 import page
 import sheets
@@ -14,7 +14,6 @@ from cams import Answer
 from deconv import Layer
 from drift import State, by_block, drift, new_layers, say
 from exhibits import Exhibition
-from fields import Field
 from mining import Excitement
 from networks import Model
 
@@ -43,6 +42,10 @@ DEPTHS = (
     "Expect textures and simple patterns: stripes, grids, arcs.",
     "Expect parts of things and whole things, rather alike within a block however different their pixels.",
 )
+KEPT = (
+    "Whatever the optimizer: do the layers still answer to the same pictures? For each channel its peaks in all mined "
+    "pictures were correlated with those before fine-tuning; 1 means that the layer serves the new classes as it was."
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class Story:
     shown: Exhibition
     pool: list[str]  # names of what was mined
     layers: list[Layer]
-    fields: dict[fx.Node, Field | None]
     found: dict[str, list[Excitement]]
+    kept: dict[str, float]  # how much a layer still answers to the same pictures
     judged: Judged
     rule: str
 
@@ -80,7 +83,13 @@ def write(folder: Path, story: Story) -> None:
 
 
 def verdict(story: Story) -> str:
-    return say(by_block(story.before, story.after)) if story.before else story.why_not
+    if story.before is None:
+        return story.why_not
+    answers = list(story.kept.values())
+    return (
+        f"{say(by_block(story.before, story.after))} What the first of the layers below answers to the pictures "
+        f"correlates {answers[0]:.3f} with what it answered before, for the last one that is {answers[-1]:.3f}."
+    )
 
 
 def _opening(story: Story) -> list[str]:
@@ -135,7 +144,7 @@ def _layers(folder: Path, story: Story) -> list[str]:
 
 
 def _sees(story: Story, layer: Layer) -> str:
-    field, side = story.fields[layer.node], story.model.look.size
+    field, side = layer.field, story.model.look.size
     if field is None or min(field.rows[0], field.columns[0]) >= side:
         return "a unit sees all of the picture"
     return f"a unit sees {field.rows[0]} x {field.columns[0]} pixels of the picture's {side} x {side}"
@@ -219,7 +228,8 @@ def _drift(folder: Path, story: Story) -> list[str]:
     if fresh := new_layers(story.before, story.after):
         words += f" Left out is what started anew: {', '.join(fresh)}."
     figure = page.figure(folder / "drift.png", folder / "drift-dark.png", words)
-    return [heading, page.paragraph(verdict(story)), figure]
+    table = page.table(["layer", "correlation of its answers with those before"], story.kept.items())
+    return [heading, page.paragraph(verdict(story)), figure, page.paragraph(KEPT), table]
 
 
 def _notes(story: Story) -> list[str]:
@@ -249,7 +259,7 @@ def _facts(story: Story) -> dict[str, object]:
                 "name": layer.name,
                 "channels": layer.channels,
                 "side": layer.side,
-                "field": asdict(field) if (field := story.fields[layer.node]) else None,
+                "field": asdict(layer.field) if layer.field else None,
                 "top": {
                     one.channel: list(zip(one.names, one.heights, strict=True))
                     for one in story.found[layer.name]
@@ -269,6 +279,7 @@ def _facts(story: Story) -> dict[str, object]:
             for a in (judged.answers[i] for i in judged.picked)
         ],
         "moved": [asdict(m) for m in drift(story.before, story.after)] if story.before else None,
+        "kept": story.kept,
         "left_out": story.shown.left_out,
     }
 

@@ -17,10 +17,11 @@ $LAUNCHER_DATA/model and /pictures, where they are. SIGTERM ends it with status 
 """
 
 import argparse
+import copy
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,8 +41,7 @@ from cams import Answer, answers, cam, worst
 from deconv import Layer, averaged_maps, layers_of, rule, take_apart
 from drift import State
 from exhibits import Exhibit, Exhibition, drawn, exhibition, tensors
-from fields import Field, fields_of
-from mining import Pool, choose, excitements, peaks_of
+from mining import Excitement, Pool, alike, choose, excitements, peaks_of
 
 POOL = 400  # pictures that are mined at most
 JUDGED = 1000  # pictures whose answers are looked at, at most
@@ -135,19 +135,26 @@ def main(args: argparse.Namespace) -> None:
         f"{model.arch}, {len(shown.pool)} pictures to mine, {len(shown.judged)} to judge, {side} x {side} pixels"
     )
 
-    pieces, layers, fields = apart(model, args.layers)
+    pieces, layers = apart(model, args.layers)
     pool = mined(pieces, layers, drawn(shown.pool, POOL, args.seed), model.look)
+    kept = answers_kept(seen, args.layers, pool)
     said(f"{len(layers)} layers, mined {len(pool.x)} pictures")
-    found = {}
-    for layer in layers:
-        channels = choose(pool.peaks[layer.name], args.channels, args.seed)
-        found[layer.name] = list(excitements(pieces, layer, fields[layer.node], pool, channels))
-        said(f"{layer.name}: projected the top nine of {len(channels)} channels")
+    found = {layer.name: excited(pieces, layer, pool, args) for layer in layers}
+    said(f"projected the top nine of {sum(map(len, found.values()))} channels")
     cases = judge(pieces, shown, seen, args)
-    said(f"{sum(a.wrong for a in cases.answers)} of {len(cases.answers)} answers are wrong")
+    said(f"judged {len(cases.answers)} answers; {sum(a.wrong for a in cases.answers)} are known to be wrong")
 
     told = report.Story(
-        model, seen.before, seen.why_not, shown, pool.names, layers, fields, found, cases, rule(pieces)
+        model=model,
+        before=seen.before,
+        why_not=seen.why_not,
+        shown=shown,
+        pool=pool.names,
+        layers=layers,
+        found=found,
+        kept=kept,
+        judged=cases,
+        rule=rule(pieces),
     )
     args.out.mkdir(parents=True, exist_ok=True)
     common.write_folder(args.out / "report", lambda folder: report.write(folder, told))
@@ -155,17 +162,32 @@ def main(args: argparse.Namespace) -> None:
     print(f"open {args.out / 'report' / 'index.html'}")
 
 
-def apart(model: networks.Model, n: int) -> tuple[fx.GraphModule, list[Layer], dict[fx.Node, Field | None]]:
+def apart(model: networks.Model, n: int) -> tuple[fx.GraphModule, list[Layer]]:
     device = next(model.network.parameters()).device
-    x = torch.zeros(1, 3, model.look.size, model.look.size, device=device)
-    pieces = take_apart(model.network, x)
-    return pieces, layers_of(pieces, networks.head_name(model.network), n), fields_of(pieces)
+    pieces = take_apart(model.network, torch.zeros(1, 3, model.look.size, model.look.size, device=device))
+    return pieces, layers_of(pieces, networks.head_name(model.network), n)
 
 
 def mined(pieces: fx.GraphModule, layers: list[Layer], exhibits: list[Exhibit], look: networks.Look) -> Pool:
     x = torch.cat(list(tensors(exhibits, look)))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (look.mean, look.std))
     return Pool([e.name for e in exhibits], x, mean, std, peaks_of(pieces, layers, x))
+
+
+def excited(pieces: fx.GraphModule, layer: Layer, pool: Pool, args: argparse.Namespace) -> list[Excitement]:
+    channels = choose(pool.peaks[layer.name], args.channels, args.seed)
+    return list(excitements(pieces, layer, pool, channels))
+
+
+def answers_kept(seen: Subject, n: int, pool: Pool) -> dict[str, float]:
+    """For each layer how much it still answers to the same pictures as before fine-tuning."""
+    if seen.before is None:
+        return {}
+    was = copy.deepcopy(seen.network)
+    was.load_state_dict(seen.before, strict=False)
+    pieces, layers = apart(replace(seen.model, network=was), n)
+    before = peaks_of(pieces, layers, pool.x)
+    return {layer.name: alike(before[layer.name], pool.peaks[layer.name]) for layer in layers}
 
 
 def judge(

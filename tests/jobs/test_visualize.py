@@ -162,12 +162,11 @@ def test_pixels_outside_a_patch_do_not_matter_and_those_at_its_edges_do(run: Ins
 network = networks.skeleton(arch, 2, fresh=True)
 x = torch.randn(1, 3, 130, 126)
 pieces = deconv.take_apart(network, x)
-where = fields.fields_of(pieces)
 result = []
 for layer in deconv.layers_of(pieces, networks.head_name(network), 5)[:2]:
     part = deconv.up_to(pieces, layer)
     y, x_ = layer.side[0] // 2, layer.side[1] // 3
-    left, top, right, bottom = where[layer.node].box(y, x_, 130, 126)
+    left, top, right, bottom = layer.field.box(y, x_, (130, 126))
     outside = torch.ones(130, 126, dtype=torch.bool)
     outside[top:bottom, left:right] = False
     other = torch.where(outside, torch.randn(3, 130, 126), x[0])[None]
@@ -224,7 +223,7 @@ for layer in deconv.layers_of(pieces, "classifier.6", 5):
                 down = F.relu(down)
             else:
                 down = F.conv_transpose2d(down, step.weight, padding=1)
-    ours = deconv.project(deconv.up_to(pieces, layer), x, 3, where)
+    ours = deconv.project(deconv.projector(pieces, layer), x, 3, where)
     assert ours.abs().max() > 0
     result.append(((ours - down).abs().max() / down.abs().max()).item())
 """
@@ -262,11 +261,13 @@ def test_without_max_pooling_projections_still_depend_on_the_picture(run: Inside
 network = networks.build("efficientnet_lite0", 2, "package")
 x = torch.randn(2, 3, 64, 64)
 pieces = deconv.take_apart(network, x[:1])
-part = deconv.up_to(pieces, deconv.layers_of(pieces, "classifier.1", 5)[2])
+layer = deconv.layers_of(pieces, "classifier.1", 5)[2]
+part = deconv.up_to(pieces, layer)
+ours = deconv.projector(pieces, layer)
 where = torch.tensor([[4, 4], [4, 4]])
 result = []
-for how in (True, False):
-    one, other = deconv.project(part, x, 44, where, guided=how)
+for method in (ours, deconv.NeuronDeconvolution(part, part.get_submodule(layer.node.target))):
+    one, other = deconv.project(method, x, 44, where)
     result.append(((one - other).abs().max() / one.abs().max()).item())
 """
     )
@@ -348,6 +349,12 @@ def test_it_says_which_layer_moved_and_leaves_the_new_head_out(report: Path) -> 
     assert moved.pop("features.6.0.block.0.0") == pytest.approx(1.0)
     assert set(moved.values()) == {0.0}
     assert "classifier.1" not in moved
+
+
+def test_layers_below_the_one_that_moved_answer_as_before(report: Path) -> None:
+    below, above = shown(report)["kept"].values()
+    assert below == pytest.approx(1.0, abs=1e-6)
+    assert above < 0.9999
 
 
 def test_only_what_the_training_kept_for_its_test_is_judged(report: Path, split: list[str]) -> None:
