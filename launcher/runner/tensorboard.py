@@ -44,8 +44,8 @@ def tensorboard(ctx: Context, runs: Sequence[Run], port: int) -> Generator[Notic
     try:
         for run in {run.id: run for run in runs}.values():
             board.add(run)
-        yield from board.said()
         board.refuse_nothing()
+        yield from board.said()
         yield from server.start()
         yield Address(server.url, tuple(board.shown))
         while server.running:
@@ -85,14 +85,14 @@ class _Board:
         self._follow(run)
 
     def refuse_nothing(self) -> None:
-        """RunNotFound when none has anything to show and none will."""
-        if self._living:
-            return
-        if all(shown.empty for shown in self.shown.values()):
-            raise RunNotFound(
-                f"{', '.join(self.shown)}: neither event files nor metrics.jsonl are home",
-                "a job writes them below $LAUNCHER_OUT; `launcher pull RUN` brings what is still there",
-            )
+        """RunNotFound when none has anything to show and none will; what is missing is named."""
+        empty = [run_id for run_id, shown in self.shown.items() if shown.empty and run_id not in self._living]
+        message = f"{', '.join(empty)}: neither event files nor metrics.jsonl are home"
+        if len(empty) == len(self.shown):
+            hint = "a job writes them below $LAUNCHER_OUT; `launcher pull RUN` brings what is still there"
+            raise RunNotFound(message, hint)
+        if empty:
+            self._inbox.put(message)
 
     def look_around(self) -> None:
         """Now and then: a resumed run has a new segment, and another process may bring one home."""

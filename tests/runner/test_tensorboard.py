@@ -243,6 +243,15 @@ def test_a_run_that_ended_with_nothing_to_show_is_2(laptop: Laptop, tmp_path: Pa
     assert list((tmp_path / "tmp").glob("launcher-tensorboard-*")) == []
 
 
+def test_of_several_runs_the_one_with_nothing_to_show_is_named(
+    laptop: Laptop, board: Callable[..., Board]
+) -> None:
+    nothing, metrics = run(laptop, kind="none"), run(laptop)
+    shown = board(nothing, metrics)
+    shown.shows(metrics, [0, 1, 2, 3, 4])
+    assert f"{nothing}: neither event files nor metrics.jsonl are home" in shown.end()
+
+
 def test_an_ended_run_that_was_never_brought_home_is_read_where_it_lies(
     laptop: Laptop, board: Callable[..., Board], gate: Path
 ) -> None:
