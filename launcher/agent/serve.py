@@ -48,6 +48,7 @@ OPERATIONS = {
     "data_tree": "steward_data",
     "data_use": "steward_data",
     "data_kept": "steward_data",
+    "data_evict": "steward_evict",
     "data_fetch": "steward_fetch",
 }
 GOODBYE_S = 3.0

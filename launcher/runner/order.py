@@ -47,10 +47,14 @@ def order(run: Run, segment: Segment, spec: JobSpec, lock: Mapping[str, Any]) ->
         "bin": None,
         "secrets_dir": None,
         "data_dir": None,
-        "data": {},
+        "data": {key: _digest(told) for key, told in (run.facts.get("data") or {}).items()},
         "resume": None,
         "resume_digest": None,
     }
+
+
+def _digest(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in ("digest", "files", "size_bytes")}
 
 
 def _command(spec: JobSpec, run: Run) -> str | list[str]:

@@ -49,7 +49,9 @@ def bring(steward: Any, sources: Sequence[Source]) -> Generator[Step, None, Brou
             steward.call("data_tree", datastore.encode([entry]), digest=digest)
             told[source.key] = _told(digest, 1, entry[1])
     lacks = list(_lacking(steward, local))
-    _room(steward, lacks)
+    if (yield from _made_room(steward, lacks)):
+        lacks = list(_lacking(steward, local))  # what was removed may have been part of it
+        _room(steward, lacks)
     for lack in lacks:
         _unchanged(lack)
     for lack in lacks:
@@ -102,17 +104,39 @@ def places(answer: Any, count: int, name: str) -> list[int]:
     return sorted(answer)
 
 
+def _made_room(steward: Any, lacks: Sequence[_Lack]) -> Generator[Step, None, bool]:
+    """Whether sources that no run needs had to go. Refused when even that would not do."""
+    short = _short(steward, lacks)
+    if short <= 0:
+        return False
+    removed = steward.call("data_evict", bytes=short).get("removed")
+    if not removed:
+        _room(steward, lacks)
+    what = "one source" if removed == 1 else f"{removed} sources"
+    notice = f"removed {what} of data that no run needs now from {steward.name}, to make room"
+    yield Step(State.SYNCING, f"data {lacks[0].source.key}", notice=notice)
+    return True
+
+
 def _room(steward: Any, lacks: Sequence[_Lack]) -> None:
-    wanted = sum(lack.size_bytes for lack in lacks)
-    if not wanted:
-        return
-    free = int(steward.call("data_lacks", files=[])["free_bytes"])
-    if wanted + MARGIN_BYTES > free:
-        keys = ", ".join(lack.source.key for lack in lacks)
+    short = _short(steward, lacks)
+    if short > 0:
+        keys, wanted = ", ".join(lack.source.key for lack in lacks), _size(lacks)
+        free = show_size(wanted + MARGIN_BYTES - short)
         raise Refused(
-            f"data {keys}: {show_size(wanted)} would travel and {show_size(free)} are free on {steward.name}",
+            f"data {keys}: {show_size(wanted)} would travel and {free} are free on {steward.name}",
             "free some space there, or choose another target with --on",
         )
+
+
+def _short(steward: Any, lacks: Sequence[_Lack]) -> int:
+    """How many bytes of room are missing; not above zero if none."""
+    wanted = _size(lacks)
+    return wanted + MARGIN_BYTES - int(steward.call("data_lacks", files=[])["free_bytes"]) if wanted else 0
+
+
+def _size(lacks: Sequence[_Lack]) -> int:
+    return sum(lack.size_bytes for lack in lacks)
 
 
 def _unchanged(lack: _Lack) -> None:

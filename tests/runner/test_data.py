@@ -226,6 +226,28 @@ def test_no_room_is_said_with_figures_before_anything_is_sent(laptop: Laptop) ->
         assert not (there(laptop) / "blobs").exists()
 
 
+def test_old_data_makes_room_for_new_and_a_line_says_so(laptop: Laptop) -> None:
+    pictures = folder(laptop, {"old": os.urandom(1 << 20)})
+    with (pictures / "old").open("r+b") as file:
+        file.truncate(70 << 20)
+    job = laptop.job("room", JOB, data={"train": "../pictures"})
+    with small_disk(laptop.folder / ".launcher", 400):
+        assert run(laptop, job).code == 0
+        for used in (there(laptop) / "used").iterdir():
+            os.utime(used, (1, 1))
+        room = os.statvfs(there(laptop))
+        free = room.f_bavail * room.f_frsize
+        (pictures / "old").unlink()
+        with (pictures / "new").open("wb") as file:
+            file.truncate(free - (40 << 20))  # leaves less than the margin, unless the old goes
+
+        done = run(laptop, job)
+
+        assert done.code == 0, done.err
+        assert "removed one source of data that no run needs now from local, to make room" in done.err
+        assert len(list((there(laptop) / "trees").iterdir())) == 1
+
+
 # downloads
 
 
