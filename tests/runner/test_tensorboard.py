@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +97,7 @@ class Board:
         line = self.process.stdout.readline()
         assert line, self.process.stderr and self.process.stderr.read().decode()
         self.answer = json.loads(line)
+        self.heard = ""
         self.laptop = laptop
 
     def get(self, path: str) -> Any:
@@ -114,12 +114,20 @@ class Board:
     def shows(self, run: str, steps: list[int]) -> None:
         self.laptop.wait_for(lambda: self.steps(run) == steps, f"{run} with {steps}")
 
+    def says(self, text: str) -> None:
+        """Waits until it has said so."""
+        assert self.process.stderr
+        while text not in self.heard:
+            said = self.process.stderr.read1(65536)  # type: ignore[attr-defined]
+            assert said, self.heard
+            self.heard += said.decode()
+
     def end(self, number: int = signal.SIGINT) -> str:
         """Ends it; what it had said."""
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=60)
         assert self.process.returncode in (0, -number), said.decode()
-        return said.decode()
+        return self.heard + said.decode()
 
 
 @pytest.fixture
@@ -176,11 +184,8 @@ def test_a_living_run_grows(laptop: Laptop, board: Callable[..., Board], gate: P
     (gate / "second").touch()
     shown.shows(name, [0, 1, 2, 3, 4])
     (gate / "third").touch()
-    laptop.ok("wait", run_id)
-    time.sleep(3)
-    said = shown.end()
-    assert f"{run_id} has nothing to show yet" in said
-    assert f"{run_id} has ended (succeeded)" in said
+    shown.says(f"{run_id} has ended (succeeded)")
+    assert f"{run_id} has nothing to show yet" in shown.heard
 
 
 @pytest.mark.parametrize("docker", ["never", "always"])
@@ -214,9 +219,8 @@ def test_an_unreachable_run_is_shown_from_home_until_it_answers(
     server.restore()
     server.run(f"touch {there}/second {there}/third")
     shown.shows(run_id, [0, 1, 2, 3, 4])
-    said = shown.end()
-    assert "showing what is here" in said
-    assert "gpu1 answers again" in said
+    shown.says("gpu1 answers again")
+    assert "showing what is here" in shown.heard
 
 
 def test_segments_are_joined_and_a_resume_is_followed(
