@@ -41,6 +41,18 @@ def test_new_pictures_of_the_same_kind_are_rarely_flagged(run: Inside, n: int) -
     assert run(code, n=n) < 0.05
 
 
+def test_what_lies_between_two_classes_is_farther_away_than_either(run: Inside) -> None:
+    code = SEEN + (
+        "fitted = unlike.fit(*drawn(1, 50))\n"
+        "new, y = drawn(2, 50)\n"
+        "means = torch.stack([new[y == k].mean(0) for k in (0, 1)])\n"
+        "between = (new - means[y] + means.mean(0)).clamp_min(0)\n"
+        "usual = unlike.score(fitted, new).quantile(0.9)\n"
+        "result = (unlike.score(fitted, between) > usual).double().mean().item()\n"
+    )
+    assert run(code) > 0.9
+
+
 def test_of_a_network_that_knows_faces_most_photographs_are_flagged(run: Inside) -> None:
     """Faces and other patches, forty of each, against photographs, with real weights."""
     code = SEEN + (
