@@ -46,7 +46,8 @@ def bring(steward: Any, sources: Sequence[Source]) -> Generator[Step, None, Brou
         if not source.digest:
             entry = yield from bring_download(steward, source)
             digest = records.tree_digest([entry])
-            steward.call("data_tree", datastore.encode([entry]), digest=digest)
+            if _tree(steward, [entry], digest):
+                raise _unstable(steward, source)
             told[source.key] = _told(digest, 1, entry[1])
     lacks = list(_lacking(steward, local))
     if (yield from _made_room(steward, lacks)):
@@ -71,8 +72,8 @@ def lacking(steward: Any, sources: Sequence[Source]) -> dict[str, int]:
 def finding(steward: Any) -> Finding:
     """What `check` says of the cache."""
     kept = steward.call("data_kept")
-    detail = f"{kept['sources']} kept, {show_size(int(kept['size_bytes']))}"
-    return Finding("data", True, detail if kept["sources"] else "none kept")
+    sources, size = (send.figure(steward, kept, key) for key in ("sources", "size_bytes"))
+    return Finding("data", True, f"{sources} kept, {show_size(size)}" if sources else "none kept")
 
 
 def _lacking(steward: Any, sources: Sequence[Source]) -> Iterator[_Lack]:
@@ -109,7 +110,7 @@ def _made_room(steward: Any, lacks: Sequence[_Lack]) -> Generator[Step, None, bo
     short = _short(steward, lacks)
     if short <= 0:
         return False
-    removed = steward.call("data_evict", bytes=short).get("removed")
+    removed = send.figure(steward, steward.call("data_evict", bytes=short), "removed")
     if not removed:
         _room(steward, lacks)
     what = "one source" if removed == 1 else f"{removed} sources"
@@ -132,7 +133,11 @@ def _room(steward: Any, lacks: Sequence[_Lack]) -> None:
 def _short(steward: Any, lacks: Sequence[_Lack]) -> int:
     """How many bytes of room are missing; not above zero if none."""
     wanted = _size(lacks)
-    return wanted + MARGIN_BYTES - int(steward.call("data_lacks", files=[])["free_bytes"]) if wanted else 0
+    return (
+        wanted + MARGIN_BYTES - send.figure(steward, steward.call("data_lacks", files=[]), "free_bytes")
+        if wanted
+        else 0
+    )
 
 
 def _size(lacks: Sequence[_Lack]) -> int:
@@ -162,15 +167,23 @@ def _bring(steward: Any, lack: _Lack) -> Iterator[Step]:
         wrong = yield from send.send(steward, source, missing)
         if wrong:
             raise since(source, wrong)
-        answer = steward.call("data_tree", datastore.encode(lack.files), digest=source.digest)
-        missing = [lack.files[place] for place in places(answer.get("lacks"), len(lack.files), steward.name)]
+        missing = _tree(steward, lack.files, source.digest)
         if not missing:
             yield Step(State.SYNCING, f"data {source.key}", send.count(len(lack.files)), 1, 1)
             return
         missing = sorted({entry[2]: entry for entry in missing}.values())
-    raise IntegrityError(
-        f"data {source.key} does not stay on {steward.name}", "is something removing it there?"
-    )
+    raise _unstable(steward, source)
+
+
+def _tree(steward: Any, files: Sequence[Entry], digest: str) -> list[Entry]:
+    """The tree stands there, or what is still missing for it."""
+    answer = steward.call("data_tree", datastore.encode(files), digest=digest)
+    return [files[place] for place in places(answer.get("lacks"), len(files), steward.name)]
+
+
+def _unstable(steward: Any, source: Source) -> IntegrityError:
+    what = f"data {source.key} does not stay on {steward.name}"
+    return IntegrityError(what, "is something removing it there?")
 
 
 def _told(digest: str | None, files: int | None, size_bytes: int | None) -> dict[str, Any]:

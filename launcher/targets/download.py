@@ -14,13 +14,14 @@ from launcher.ledger.files import private_folder
 from launcher.run import State
 from launcher.target import Step
 from launcher.targets.later import Later
-from launcher.targets.send import TELL_S, Large, send_large
+from launcher.targets.send import TELL_S, Large, figure, send_large
 
 
 def bring_download(steward: Any, source: Source) -> Generator[Step, None, Entry]:
     """The blob of the source is there; what stands in its list."""
     sha256 = str(source.sha256)
-    size = steward.call("data_have", digests=[], blobs=[sha256])["blobs"][0]
+    size = steward.call("data_have", digests=[], blobs=[sha256]).get("blobs")
+    size = None if size == [None] else figure(steward, size, 0)
     if size is None:
         try:
             size = yield from _there(steward, source)
@@ -29,9 +30,7 @@ def bring_download(steward: Any, source: Source) -> Generator[Step, None, Entry]
                 raise _told(source, error) from error
             yield Step(State.SYNCING, f"data {source.key}", notice=f"{_said(error)}; fetching it here")
             size = yield from _here(steward, source)
-    if type(size) is not int or size < 0:
-        raise RemoteError(f"{steward.name} does not say how large data {source.key} is")
-    return "", size, sha256
+    return "", figure(steward, size), sha256
 
 
 def _there(steward: Any, source: Source) -> Generator[Step, None, Any]:

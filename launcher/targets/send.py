@@ -159,6 +159,18 @@ def _streams(small: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield group
 
 
+def figure(steward: Any, answer: Any, *keys: str | int) -> int:
+    """A count in what the machine answered; a machine that says something else is told so."""
+    for key in keys:
+        good = isinstance(answer, list) if isinstance(key, int) else isinstance(answer, dict)
+        answer = (
+            answer[key] if good and (key in answer if isinstance(key, str) else len(answer) > key) else None
+        )
+    if type(answer) is not int or answer < 0:
+        raise RemoteError(f"{steward.name} answers about data as no agent does")
+    return answer
+
+
 def shown_path(path: str) -> str:
     """A path for a message: one line whatever its name."""
     return path if path.isprintable() else shown(path)

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from launcher.data.source import Source, keep
 from launcher.errors import RemoteError
-from launcher.targets.data import places
+from launcher.runner.sources import result
+from launcher.targets.data import bring, places
 from tests.laptop import Laptop
 from tests.runner.test_disk_full import small_disk
 from tests.servers.web import Web
@@ -297,3 +299,28 @@ LIES: dict[str, Any] = {
 def test_what_a_server_says_it_lacks_is_believed_only_of_what_it_was_asked(lie: Any) -> None:
     with pytest.raises(RemoteError, match="does not say which data it lacks"):
         places(lie, 2, "gpu1")
+
+
+class Liar:
+    """Answers everything with the same."""
+
+    name = "gpu1"
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+        self.hello = {"root": "/"}
+
+    def call(self, *_: object, **__: object) -> dict[str, Any]:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"whole": 7}, {"whole": [None], "lacks": [], "free_bytes": "all"}, {"blobs": 1}]
+)
+def test_nonsense_about_data_is_one_line(tmp_path: Path, answer: dict[str, Any]) -> None:
+    (tmp_path / "file").write_text("x")
+    files = [("", 1, sha(b"x"))]
+    local = Source("train", str(tmp_path / "file"), tmp_path, keep(tmp_path, files), 1, 1)
+    web = Source("words", "https://127.0.0.1:1/x#sha256=" + "0" * 64, tmp_path)
+    with pytest.raises(RemoteError, match=r"gpu1 (does not say|answers about data as no agent does)"):
+        result(bring(Liar(answer), [local, web]))
