@@ -67,6 +67,7 @@ def test_inputs_are_read_only_and_two_sessions_live_side_by_side(kaggle: Kaggle,
 import errno, os, time
 try: open("/kaggle/input/flowers-data/new", "w")
 except OSError as error: assert error.errno == errno.EROFS
+else: raise SystemExit("inputs can be written")
 open("mine", "w").write(open("/kaggle/input/flowers-data/rose.txt").read() + "%s")
 while not os.path.exists("/kaggle/tmp/go"): time.sleep(0.05)
 assert os.listdir() == ["mine"]
@@ -181,7 +182,7 @@ def test_outputs_come_at_the_end_only_without_links_empty_folders_and_mode_bits(
 ) -> None:
     code = """
 import os, time
-os.makedirs("empty"); os.makedirs("a/b"); os.symlink("a/b/run.sh", "link")
+os.makedirs("empty"); os.makedirs("a/b"); os.symlink("/etc/passwd", "link")
 open("a/b/run.sh", "w").write("#!/bin/sh"); os.chmod("a/b/run.sh", 0o755)
 print("written", flush=True)
 while not os.path.exists("/kaggle/tmp/go"): time.sleep(0.05)
@@ -195,6 +196,15 @@ while not os.path.exists("/kaggle/tmp/go"): time.sleep(0.05)
     assert session.outputs is not None
     assert not (session.outputs / "a/b/run.sh").stat().st_mode & 0o111
     assert not (session.outputs / "empty").exists()
+
+
+def test_a_kernel_reads_the_outputs_of_another_one(kaggle: Kaggle, client: Plain) -> None:
+    client.push("train-part-a", "open('step.txt', 'w').write('8')")
+    kaggle.wait("COMPLETE")
+    code = "print('from', open('/kaggle/input/train-part-a/step.txt').read())"
+    session = client.push("train-part-b", code, kernelDataSources=["alice/train-part-a"])
+    kaggle.wait("COMPLETE")
+    assert "from 8" in session.log.array()
 
 
 def test_outputs_come_in_pages_and_ranges_from_signed_urls_that_end(kaggle: Kaggle, client: Plain) -> None:

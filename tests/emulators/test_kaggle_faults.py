@@ -174,8 +174,31 @@ def test_archives_get_unpacked_and_neutral_names_stay(kaggle: Kaggle, client: Pl
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("inner.txt"))
     client.dataset("packed-data", {"code.tar": packed.getvalue(), "bundle.bin": packed.getvalue()})
-    files = client.call("ListDatasetFiles", ownerSlug="alice", datasetSlug="packed-data")["datasetFiles"]
-    assert [file["name"] for file in files] == ["bundle.bin", "code/inner.txt"]
+    assert names(client, "packed-data") == ["bundle.bin", "code/inner.txt"]
+
+
+def test_a_dataset_has_subfolders_and_its_files_come_in_pages(client: Plain) -> None:
+    loose = [{"token": client.upload(f"{n}.bin", b"1")} for n in range(3)]
+    folder = {"name": "inner", "files": [{"token": client.upload("a.bin", b"22")}], "directories": []}
+    named = {"ownerSlug": "alice", "slug": "with-folders", "title": "with-folders", "licenseName": "other"}
+    assert client.call("CreateDataset", **named, files=loose, directories=[folder])["status"] == "ok"
+    assert names(client, "with-folders") == ["0.bin", "1.bin", "2.bin", "inner/a.bin"]
+    assert client.call("CreateDataset", **named, files=loose)["error"]
+    client.call("DeleteDataset", ownerSlug="alice", datasetSlug="with-folders")
+    gone = client.ask("GetDatasetStatus", ownerSlug="alice", datasetSlug="with-folders")
+    assert gone.status_code == 404
+
+
+def names(client: Plain, slug: str) -> list[str]:
+    """All files of a dataset, two a page."""
+    found, token = [], ""
+    while True:
+        named = {"ownerSlug": "alice", "datasetSlug": slug}
+        page = client.call("ListDatasetFiles", **named, pageSize=2, pageToken=token)
+        found += [file["name"] for file in page["datasetFiles"]]
+        token = page["nextPageToken"]
+        if not token:
+            return found
 
 
 def test_an_upload_goes_on_where_it_was_cut(kaggle: Kaggle, client: Plain) -> None:

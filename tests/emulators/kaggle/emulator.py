@@ -111,9 +111,10 @@ class Kaggle:
         return self.kernels.by_ref[ref]
 
     def wait(self, state: str, session: Session | None = None, timeout_s: float = 60.0) -> Session:
-        """Until a session, the newest unless named, is in a state."""
+        """Until a session, the newest unless named, is in a state; AssertionError if it ends in another."""
         one = session or self.sessions[-1]
-        wait_until(lambda: one.state == state, timeout_s)
+        wait_until(lambda: one.over or one.state == state, timeout_s)
+        assert one.state == state, f"{one.state}: {one.failure}\n{one.log.array()[-2000:]}"
         return one
 
 

@@ -87,7 +87,7 @@ class Machine:
         (root / f"kaggle/src/script.{suffix}").write_text(self.source)
         shutil.copy(GUEST / "execute.py", root / "opt/bin/kaggle-execute.py")
         shutil.copy(GUEST / "kaggle_secrets.py", root / "kaggle/lib/kaggle_secrets.py")
-        shutil.copy(session_python().with_name("uv"), root / "opt/bin/uv")
+        (root / "opt/bin/uv").symlink_to(session_python().with_name("uv"))
         if self.shape in GPUS:
             program = root / "opt/bin/nvidia-smi"
             program.write_text(nvidia_smi(GPUS[self.shape]))

@@ -58,20 +58,22 @@ def open_signed(target: str, sessions: list[Session]) -> Path:
     return session.outputs / name
 
 
-def stream(session: Session, faults: Faults) -> Iterator[str | None]:
-    """A live log from its start, as events' JSON; None: the connection is to be cut now."""
+def stream(session: Session, faults: Faults) -> Iterator[bytes | None]:
+    """A live log from its start, framed; None: the connection is to be cut now, in the middle of an event."""
     sent, began = 0, time.monotonic()
     last = began
     while True:
         events = session.log.after(sent, LOOK_S)
-        yield from events
         sent += len(events)
         now = time.monotonic()
         last = now if events else last
-        if session.log.closed and not session.log.after(sent, 0):
-            return
+        frames = b"".join(f"data: {event}\n\n".encode() for event in events)
         if _due(faults.cut_stream_after_s, now - began) or _due(faults.cut_idle_stream_after_s, now - last):
+            yield frames[: len(frames) // 2]
             yield None
+        yield frames
+        if session.log.closed and not session.log.after(sent, 0):
+            yield b"data: END_OF_LOG\n\n"
             return
 
 

@@ -78,7 +78,7 @@ class Plain:
                 assert reply.status_code == 200, reply.text
                 if reply.headers["Content-Type"] != "text/event-stream":
                     return [event["data"] for event in reply.json()] + ["END_OF_LOG"]
-                for line in reply.iter_lines(chunk_size=1):
+                for line in reply.iter_lines(chunk_size=None):
                     if line.startswith(b"data: "):
                         lines.append(line[len("data: ") :].decode())
         except requests.exceptions.ChunkedEncodingError:

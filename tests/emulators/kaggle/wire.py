@@ -160,15 +160,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if session.state == "QUEUED" and wait_s:
             session.log.after(0, wait_s)
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}, None)
-        for event in stream(session, self._site.faults):
-            if event is None:
+        for frames in stream(session, self._site.faults):
+            if frames is None:
                 raise Cut
-            self._chunk(f"data: {event}\n\n".encode())
-        self._chunk(b"data: END_OF_LOG\n\n")
+            if frames:  # an empty chunk would be the end
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(frames), frames))
         self.wfile.write(b"0\r\n\r\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def _secret(self, body: dict[str, Any]) -> dict[str, Any]:
         """What the `kaggle_secrets` module in a session asks."""
