@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 
@@ -11,4 +12,5 @@ from tests.emulators.kaggle.settings import Settings
 with Kaggle(Settings(time_scale=float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)) as kaggle:
     for name, value in {**kaggle.environment, **kaggle.official_environment}.items():
         print(f"export {name}='{value}'", flush=True)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
