@@ -14,3 +14,4 @@ with Kaggle(Settings(time_scale=float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
         print(f"export {name}='{value}'", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave things behind
