@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from pictures import Dataset, Picture, near_groups, near_pairs
 
-FEW = 5  # pictures of a class, or with that of all: fewer cannot be learnt from and tested on
-
 
 @dataclass(frozen=True)
 class Limits:
