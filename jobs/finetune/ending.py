@@ -12,7 +12,7 @@ import report
 import unlike
 from batches import Batches
 from networks import build, features, save_model
-from run import Run
+from run import Run, on
 from weights import licence
 
 
@@ -34,7 +34,7 @@ def gather(run: Run, finetuned: torch.Tensor) -> report.Result:
     data, args, device = run.data, run.args, run.world.device
     C, parts = len(data.labels), data.parts
     torch.manual_seed(args.seed)
-    pretrained = build(args.arch, C, str(args.weights)).to(device).eval()
+    pretrained = on(build(args.arch, C, str(args.weights)), args, device).eval()
     control = probes.random_network(probes.plain_batches(parts["train"], run.train), args, device)
     seen = {
         "raw": probes.raw_pixels(data.all, run.train, args),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from batches import Augment, Batches, normalised
 from common import write_whole
-from networks import build, check_size, features
+from networks import build, check_size, features, head_name
 from pictures import Picture
 from weights import fingerprint
 
@@ -39,7 +39,11 @@ def see(batches: Batches, look: Callable, device: torch.device, workers: int) ->
 def see_once(pictures: Sequence[Picture], model: nn.Module, batches: Batches, args, device) -> Seen:
     """The features of all pictures, from the cache where they are."""
     own = sorted(pictures, key=lambda p: p.sha256)
-    key = hashlib.sha256(f"{fingerprint(model.state_dict())} {asdict(batches.look)} {device.type}".encode())
+    trunk = {n: t for n, t in model.state_dict().items() if not n.startswith(head_name(model) + ".")}
+    how = (
+        f"{fingerprint(trunk)} {asdict(batches.look)} {device.type} {args.channels_last} {torch.__version__}"
+    )
+    key = hashlib.sha256(how.encode())
     key.update(" ".join(p.sha256 for p in own).encode())
     path = args.cache / f"{key.hexdigest()[:32]}.safetensors"
     x = _cached(path, len(own))

@@ -125,8 +125,7 @@ def set_up(args: argparse.Namespace, world: World, data: Data) -> Run:
     trunk = {n: t for n, t in model.state_dict().items() if not n.startswith(head_name(model) + ".")}
     augment = Augment(args.seed, args.flip, args.scale, args.mixup, args.cutmix)
     parts = {name: Batches(own, C, look, augment) for name, own in data.parts.items()}
-    format_ = torch.channels_last if args.channels_last else torch.contiguous_format
-    model = model.to(world.device, memory_format=format_)
+    model = on(model, args, world.device)
     # Both groups exist from the first step on: groups added later break the resuming of the optimizer.
     groups = [{"params": trunk_parameters(model)}, {"params": head_parameters(model)}]
     # eps: what is smaller than 1e-6 is rounding, and must not become a step of full length
@@ -140,6 +139,20 @@ def set_up(args: argparse.Namespace, world: World, data: Data) -> Run:
               scaler=scaler, amp=amp, weights_sha256=sha256, micro=micro)  # fmt: skip
     run.class_weights = None if run.weight_of is None else run.weight_of.to(world.device)
     return run
+
+
+def say_balance(run: Run) -> None:
+    counts = run.data.counts("train")
+    how = "weigh more" if run.class_weights is not None else "are drawn more often"
+    if run.class_weights is not None or run.odds is not None:
+        times = max(counts) / min(counts)
+        run.say(f"the largest class has {times:.1f} times as many pictures as the smallest: rare ones {how}")
+
+
+def on(model: nn.Module, args: argparse.Namespace, device: torch.device) -> nn.Module:
+    return model.to(
+        device, memory_format=torch.channels_last if args.channels_last else torch.contiguous_format
+    )
 
 
 def computing_in(amp: str, device: torch.device) -> torch.dtype | None:
@@ -210,8 +223,8 @@ def resume(run: Run) -> None:
         run.scaler.load_state_dict(optimizer["scaler"]) if run.scaler.is_enabled() else None
     except (ValueError, KeyError, RuntimeError) as error:
         common.refuse(f"cannot resume {path}: its optimizer.pt does not fit: {error}")
-    device = run.world.device
-    run.ema = {name: tensor.to(device) for name, tensor in tensors.get("ema", {}).items()}
+    like = run.model.state_dict()  # in the same memory format, else they would round otherwise
+    run.ema = {name: torch.empty_like(like[name]).copy_(t) for name, t in tensors.get("ema", {}).items()}
     run.best, run.best_state = state["best"], tensors.get("best", {})
     run.step, run.saved_step, run.spent_s = state["step"], state["step"], state["seconds"]
     run.micro = min(run.micro, state["place"]["micro_batch"])

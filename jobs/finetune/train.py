@@ -45,7 +45,7 @@ import settings
 from batches import Batches, normalised, order, parts_of_epoch
 from common import Stop
 from probes import balanced_accuracy
-from run import Run, deterministic, due, open_out, resume, save, save_best, set_up, start
+from run import Run, deterministic, due, open_out, resume, save, save_best, say_balance, set_up, start
 
 PRETENDED_MEMORY = int(os.environ.get("FINETUNE_PRETENDED_MEMORY", "1000000"))  # pictures at once, for tests
 
@@ -59,6 +59,7 @@ def main(args: argparse.Namespace) -> None:
     run.say(f"{shares}, {len(run.data.labels)} classes, on {world.device}")
     for name, why in run.data.left_out[:20]:
         run.say(f"left out {name}: {why}")
+    say_balance(run)
     resume(run) if args.resume else None
     open_out(run)
     start(run) if not args.resume else None

@@ -81,12 +81,13 @@ def test_the_best_epoch_is_kept_and_a_run_without_progress_ends_early(job: Job) 
     assert max(scores) == best["step"] + 2 * 2  # two epochs of two steps, not thirty
 
 
-def test_batches_that_do_not_fit_are_computed_in_halves_and_end_the_same(job: Job, squeezed: Ended) -> None:
-    ended = job.run("out", {"FINETUNE_PRETENDED_MEMORY": "1"}, **SQUEEZE, epochs=1)
+def test_batches_that_do_not_fit_are_computed_in_halves_and_end_the_same(
+    job: Job, undisturbed: Ended
+) -> None:
+    ended = job.run("out", {"FINETUNE_PRETENDED_MEMORY": "1"})
     assert "out of memory: 1 pictures at once from step 0 on, the batch stays 4" in ended.stdout
     assert ended.model
-    assert losses(ended.out) == pytest.approx(losses(squeezed.out), rel=1e-3)
-    assert difference(job, ended.out, squeezed.out) < 1e-5
+    assert difference(job, ended.out, undisturbed.out) < 1e-5
 
 
 def test_too_little_memory_for_one_picture_is_one_line(job: Job) -> None:

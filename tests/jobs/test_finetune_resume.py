@@ -80,27 +80,20 @@ def test_it_stops_by_itself_before_the_deadline(job: Job) -> None:
     assert checkpoints(ended.out)[-1].name == f"step-{max(losses(ended.out)) + 1:06d}"
 
 
-def test_two_processes_learn_what_one_learns_and_either_goes_on_from_the_other(
-    job: Job, undisturbed: Ended
-) -> None:
+def test_two_processes_learn_what_one_learns_and_either_goes_on_from_the_other(job: Job) -> None:
+    """The pretrained network: it has dropout and stochastic depth, and does not blow rounding up."""
+    how = {"ema": 0.9, "mixup": 0.4, "val_share": 0.1, "test_share": 0.8, "epochs": 2}
+    one = job.run("one", OFTEN, **how)
+    half = {"LAUNCHER_RESUME": str(checkpoints(one.out)[0])}
     job.processes = 2
-    pair = job.run("pair", **FULL)
-    assert pair.model
-    assert difference(job, pair.out, undisturbed.out) < 1e-5
-    assert losses(pair.out) == pytest.approx(losses(undisturbed.out), rel=1e-3)
-    half = checkpoints_at_half(job)
-    again = job.run("again", half, **FULL)
+    pair, again = job.run("pair", **how), job.run("again", half, **how)
     assert (
         "processes was 1, is 2: the model will be as good, but not the same to the last bit" in again.stdout
     )
-    assert difference(job, again.out, undisturbed.out) < 1e-5
-
-
-def checkpoints_at_half(job: Job) -> dict[str, str]:
-    job.processes = 1
-    assert job.stopped_at(15, signal.SIGTERM, "half", **FULL) == RESUME_ME
-    job.processes = 2
-    return newest(job.folder / "half")
+    assert losses(pair.out) == pytest.approx(losses(one.out), rel=1e-3)
+    assert min(losses(again.out)) > 0
+    assert difference(job, pair.out, one.out) < 1e-5
+    assert difference(job, again.out, one.out) < 1e-5
 
 
 def test_another_setting_or_split_or_picture_is_refused_and_named(job: Job, undisturbed: Ended) -> None:
