@@ -40,7 +40,9 @@ class Colab:
         machines.sweep()
         machines.runtime_python(self.settings.system)  # may take its time, once
         self._thread.start()
-        self._ready.wait(30)
+        self._ready.wait(60)
+        if self._error is not None:
+            raise self._error
         return self
 
     def __exit__(
@@ -107,7 +109,9 @@ class Colab:
         return self._office.living[endpoint or list(self._office.living)[-1]]
 
     def _call(self, function: Callable[[], T]) -> T:
-        """Run it in the emulator's own thread."""
+        """Run it in the emulator's own thread, as long as there is one."""
+        if not self._thread.is_alive():
+            return function()
 
         async def called() -> T:
             return function()

@@ -100,7 +100,10 @@ def newer_python() -> tuple[str, ...]:
 
 def fetched_python() -> tuple[str, ...]:
     """The Python of the distribution's next release, kept in `.cache/`; a minute the first time."""
-    suite = NEWER_RELEASES[platform.freedesktop_os_release()["ID"]]
+    distribution = platform.freedesktop_os_release()["ID"]
+    if distribution not in NEWER_RELEASES:
+        raise ProgramFailed(f"the official client needs Python 3.12 or newer; {distribution} must bring it")
+    suite = NEWER_RELEASES[distribution]
     root = environments.CACHE / suite
     environments.CACHE.mkdir(parents=True, exist_ok=True)
     with open(environments.CACHE / f"{suite}.lock", "w") as mutex:

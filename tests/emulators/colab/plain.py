@@ -36,6 +36,10 @@ class Cell:
         return next((one["ename"] for one in self.messages if one["type"] == "error"), None)
 
 
+class CellLost(Exception):
+    """The connection to the kernel broke before the cell's end."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A runtime's Jupyter server behind its proxy; `told` is all that assign said."""
@@ -62,7 +66,9 @@ class Runtime:
         command = [str(runtime_python()), str(VISITOR), self.url, self.token, code]
         command += ["--kernel", kernel] if kernel else []
         command += ["--leave-after", leave_after] if leave_after else []
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT_S)
+        if done.returncode != 0:
+            raise CellLost(done.stderr)
         first, *lines = done.stdout.splitlines()
         return Cell(json.loads(first)["kernel"], [json.loads(line) for line in lines])
 

@@ -43,12 +43,15 @@ def new_kernel(url: str, token: str) -> str:
 
 
 def execute(link: websocket.WebSocket, code: str, leave_after: str | None) -> None:
-    """Until the kernel has replied and is idle again."""
+    """Until the kernel has replied and is idle again, or was found dead."""
     message = request(code)
     link.send(json.dumps(message))
     missing = {"execute_reply", "idle"}
     while missing:
         answer = json.loads(link.recv())
+        if answer["content"].get("execution_state") in ("restarting", "dead"):
+            print(json.dumps({"type": answer["msg_type"], **answer["content"]}), flush=True)
+            return
         if answer["parent_header"].get("msg_id") != message["header"]["msg_id"]:
             continue
         print(json.dumps({"type": answer["msg_type"], **answer["content"]}), flush=True)
