@@ -8,6 +8,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import fx, nn
 
 from exhibits import Exhibit, tensors
+from mining import AT_ONCE
 from networks import Look
 
 FEW = 6  # mistakes, after which those follow that were nearly one
@@ -56,7 +57,8 @@ def worst(given: list[Answer], n: int) -> list[int]:
 
 def cam(pieces: fx.GraphModule, last: str, x: torch.Tensor, classes: list[int]) -> np.ndarray:
     """For each picture in x (B, 3, H, W) what spoke for its class: (B, H, W), 0 to 1, each map by its own maximum."""
-    gradcam = LayerGradCam(pieces, pieces.get_submodule(last))
-    heat = gradcam.attribute(x, torch.tensor(classes, device=x.device), relu_attributions=True)
-    heat = LayerAttribution.interpolate(heat.detach(), tuple(x.shape[2:]), "bilinear")[:, 0]
+    gradcam, target = LayerGradCam(pieces, pieces.get_submodule(last)), torch.tensor(classes, device=x.device)
+    parts = zip(x.split(AT_ONCE), target.split(AT_ONCE), strict=True)
+    heat = torch.cat([gradcam.attribute(some, said, relu_attributions=True).detach() for some, said in parts])
+    heat = LayerAttribution.interpolate(heat, tuple(x.shape[2:]), "bilinear")[:, 0]
     return (heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy()

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from deconv import Layer, Rectifier, project, projector
 
 TOP = 9
+AT_ONCE = 3  # backwards, when all maps on the way are held
 EDGE = 8  # an eighth of a map on each side is not mined
-BATCH = 16
+BATCH = 8
 GREY = 0.5  # beyond the edge of a picture
 
 
@@ -110,7 +111,10 @@ def excitements(
     for channel in channels:
         top = pool.peaks[layer.name].top(channel)
         where = pool.peaks[layer.name].where[top, channel]
-        seen = project(method, pool.x[top].to(device), channel, where.to(device)).cpu()
+        parts = zip(pool.x[top].split(AT_ONCE), where.split(AT_ONCE), strict=True)
+        seen = torch.cat(
+            [project(method, x.to(device), channel, units.to(device)).cpu() for x, units in parts]
+        )
         boxes = [layer.field.window(y, x, side) if layer.field else (0, 0, W, H) for y, x in where.tolist()]
         yield Excitement(
             channel,
