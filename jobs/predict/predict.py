@@ -101,10 +101,9 @@ def pictures(source: Path | None) -> list[Entry]:
 
 
 def in_natural_order(found: list[Entry]) -> list[Entry]:
-    """2.jpg before 10.jpg."""
-    return sorted(
-        found, key=lambda entry: ([_piece(p) for p in re.split("([0-9]+)", entry.name)], entry.name)
-    )
+    """2.jpg before 10.jpg, b.jpg before C.jpg."""
+    pieces = {e.name: [_piece(p) for p in re.split("([0-9]+)", e.name.casefold())] for e in found}
+    return sorted(found, key=lambda entry: (pieces[entry.name], entry.name))
 
 
 def _piece(text: str) -> tuple[int, str]:

@@ -53,7 +53,7 @@ Image.fromarray(np.tile(np.eye(40, dtype=np.uint8)[:, :30, None] * 255, 3)).save
 
 
 NAMES = ["=cmd|' !A0.png", "@sum.png", "<b onload=x>.png", "two\nlines.png"]
-ORDER = ["bright/2.png", "bright/10.png", "bright/strange.png", "bright/wrong.png", "dark/1.png"]
+ORDER = ["bright/2.png", "bright/10.png", "bright/strange.png", "bright/Yes.png", "dark/1.png"]
 ORDER += [
     "dark/<b onload=x>.png",
     "dark/=cmd|' !A0.png",
@@ -78,7 +78,7 @@ class Made:
         (dark / "empty.jpg").touch()
         (self.new / "zebra").mkdir()
         shutil.copy(one, self.new / "zebra" / "z.png")
-        shutil.copy(one, self.new / "bright" / "wrong.png")
+        shutil.copy(one, self.new / "bright" / "Yes.png")
 
     def predict(self, out: str, *flags: str | Path, data: Path | None = None, **params: Any) -> "Ended":
         env = {
@@ -164,7 +164,7 @@ def test_labels_give_an_accuracy_and_one_never_seen_is_named(usual: Ended) -> No
     assert accuracy["labelled"] - accuracy["right"] in (1, 2)  # the wrong one, perhaps the strange one
     assert f"{accuracy['right']} of 9 labelled pictures right" in usual.stdout
     assert "labels never seen in training, left out of the accuracy: 'zebra' (1)" in usual.stdout
-    assert usual.rows["bright/wrong.png"]["right"] == "no"
+    assert usual.rows["bright/Yes.png"]["right"] == "no"
 
 
 def test_bad_pictures_are_named_and_stop_nothing(usual: Ended) -> None:
