@@ -105,7 +105,8 @@ def _trust(pictures: Pictures) -> list[str]:
 def _training(pictures: Pictures) -> list[str]:
     if "training" not in pictures:
         return []
-    return [page.heading("Training"), page.figure(*pictures["training"], "From metrics.jsonl. After a resume elsewhere: the steps since then.")]
+    words = "From metrics.jsonl. After a resume elsewhere: the steps since then."
+    return [page.heading("Training"), page.figure(*pictures["training"], words)]
 
 
 def _mistakes(numbers: dict) -> list[str]:

@@ -236,7 +236,7 @@ def test_training_curves_come_from_metrics_also_with_a_torn_line(run: Inside, tm
     )
     report = Written(run, tmp_path, **CATS)
     assert (report.folder / "training.png").stat().st_size > 5000
-    assert "From metrics.jsonl." in report.page
+    assert "From metrics.jsonl. After a resume" in report.page
 
 
 def test_mistakes_are_listed_the_surest_first(run: Inside, tmp_path: Path) -> None:
