@@ -88,7 +88,7 @@ def figures(python: Path, run: Inside, quick: bool) -> Iterator[tuple[str, str, 
 def at_least(
     name: str, values: list[float], mean: float, each: float | None = None
 ) -> Iterator[tuple[str, str, str, bool]]:
-    found = statistics.mean(values)
+    found = round(statistics.mean(values), 6)
     yield f"{name}, mean of {len(values)}", f"{found:.3f}", f"at least {mean}", found >= mean
     if each is not None:
         yield f"{name}, worst", f"{min(values):.3f}", f"at least {each}", min(values) >= each
