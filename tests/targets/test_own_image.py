@@ -26,6 +26,7 @@ ENTRYPOINT ["/bin/false"]
 HEALTHCHECK CMD /bin/false
 USER 4321
 """
+SIX = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"  # six-1.17.0-py2.py3-none-any.whl
 NEEDS = {
     "image": {"image": "example.org/mine@sha256:" + "0" * 64},
     "dockerfile": {"dockerfile": "Dockerfile"},
@@ -199,3 +200,17 @@ def test_an_image_whose_python_fails_is_lost_with_its_last_words(here: Laptop, b
 
     assert done.code == 125
     assert "its container ended with 2 and left no exit record: too old" in done.err
+
+
+def test_the_dockerfile_to_copy_brings_the_locked_packages(here: Laptop, base_image: str) -> None:
+    script = "import six, sys; print('six', six.__version__, 'in', sys.prefix)"
+    job = here.job("copied", script, environment={"dockerfile": "train.Dockerfile"})
+    dockerfile = (Path(__file__).parents[2] / "docker/train.Dockerfile").read_text()
+    stand_in = dockerfile.replace("FROM ubuntu:24.04", f"FROM {base_image}")
+    assert stand_in != dockerfile
+    (job / "train.Dockerfile").write_text(stand_in)
+    (job / "requirements.lock").write_text(f"six==1.17.0 --hash=sha256:{SIX}\n")
+
+    done = here.ok("run", str(job), "--on", "here", timeout=280)
+
+    assert "six 1.17.0 in /opt/venv" in done.out
