@@ -58,7 +58,8 @@ STAMPS = Study(
     redraw=True,
     without="/cartoon/",
 )
-FASHION = ("--size", "64", "--stage", "probe")
+# At about their own size, 28 pixels. Enlarged to 64 the verdict is "helped": 0.835, and raw pixels 0.801.
+FASHION = ("--size", "32", "--stage", "probe")
 
 
 def main(quick: bool) -> int:
