@@ -24,7 +24,9 @@ _numbers = itertools.count(2)
 class SSHD:
     """`with SSHD() as server:`; `server.home` is HOME there, `server.key_path` opens the door."""
 
-    def __init__(self, *settings: str, host_keys: Sequence[str] = ("ed25519",), shell: str = "") -> None:
+    def __init__(
+        self, *settings: str, host_keys: Sequence[str] = ("ed25519",), shell: str = "", variables: str = ""
+    ) -> None:
         self.host = f"127.0.10.{next(_numbers) % 250 + 2}"
         self.port = _free_port(self.host)
         self.user = pwd.getpwuid(os.getuid()).pw_name
@@ -32,6 +34,7 @@ class SSHD:
         self.home = self.folder / "home"
         self.key_path = self.folder / "key"
         self._settings = list(settings)
+        self._variables = variables  # "NAME=value …" for every session
         self._kinds = list(host_keys)
         if shell:  # as if this were the user's login shell
             self._settings.append(f'ForceCommand exec {shell} -c "$SSH_ORIGINAL_COMMAND"')
@@ -121,7 +124,7 @@ class SSHD:
             *(f"HostKey {self._host_key(kind)}" for kind in self._kinds),
             f"AuthorizedKeysFile {self.folder}/authorized_keys",
             f"PidFile {self.folder}/pid",
-            f"SetEnv HOME={self.home} PATH=/usr/local/bin:/usr/bin:/bin",
+            f"SetEnv HOME={self.home} PATH=/usr/local/bin:/usr/bin:/bin {self._variables}",
             "StrictModes no",
             "UsePAM no",
             "PasswordAuthentication no",
