@@ -63,6 +63,7 @@ class Split:
     train: list[Picture]
     val: list[Picture]
     test: list[Picture]
+    notes: list[str] = field(default_factory=list)  # what a reader of the scores must know
 
 
 def read(source: str | Path, unlabelled: bool = False, threads: int = 1) -> Dataset:
@@ -145,17 +146,45 @@ def split(
 ) -> Split:
     """`shares` (val, test) of each class; a group stays together, and a part that the source gave is kept.
 
+    A class that is one group could not be tested on at all: it is split picture by picture, and a note says so.
     A function of seed and content: neither names nor the order of the pictures matter.
     """
-    members: dict[int, list[Picture]] = {}
-    for picture, group in zip(pictures, groups, strict=True):
-        members.setdefault(group, []).append(picture)
     given = {part for p in pictures if (part := p.part)}
     want = {"test": 0.0 if "test" in given else shares[1], "val": 0.0 if "val" in given else shares[0]}
-    part_of = {p.sha256: part for part, own in _assign(members.values(), want, seed) for p in own}
-    parts = {name: [p for p in pictures if part_of[p.sha256] == name] for name in ("train", "val", "test")}
+    groups, notes = list(groups), []
+    while True:
+        members: dict[int, list[Picture]] = {}
+        for picture, group in zip(pictures, groups, strict=True):
+            members.setdefault(group, []).append(picture)
+        part_of = {p.sha256: part for part, own in _assign(members.values(), want, seed) for p in own}
+        parts = {
+            part: [p for p in pictures if part_of[p.sha256] == part] for part in ("train", "val", "test")
+        }
+        alike = _lacking_for_likeness(pictures, groups, parts, tested=shares[1] > 0)
+        if not alike:
+            break
+        groups = [max(groups) + 1 + i if p.label in alike else groups[i] for i, p in enumerate(pictures)]
+        notes += [_too_alike(pictures, label) for label in sorted(alike)]
     _check(pictures, parts, tested=shares[1] > 0)
-    return Split(**parts)
+    return Split(**parts, notes=notes)
+
+
+def _lacking_for_likeness(
+    pictures: Sequence[Picture], groups: Sequence[int], parts: dict[str, list[Picture]], tested: bool
+) -> set[int]:
+    """Classes that have nothing in a part they need, and near duplicates that could be torn apart for it."""
+    needed = ("train", "test") if tested else ("train",)
+    size = Counter(groups)
+    torn = {p.label for p, group in zip(pictures, groups, strict=True) if size[group] > 1 and not p.part}
+    return {label for label in torn for part in needed if not any(p.label == label for p in parts[part])}
+
+
+def _too_alike(pictures: Sequence[Picture], label: int) -> str:
+    own = [p for p in pictures if p.label == label]
+    return (
+        f"the {len(own)} pictures of the class of {own[0].name} are near duplicates of each other or of other "
+        "classes: they were split picture by picture, so the scores flatter"
+    )
 
 
 def _assign(

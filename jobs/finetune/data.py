@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from common import refuse
 from pictures import Dataset, Picture, group_duplicates, read, split
@@ -20,6 +20,7 @@ class Data:
     parts: dict[str, list[Picture]]  # train, val, test
     group: dict[str, int]  # sha256 -> duplicates share one
     left_out: list[tuple[str, str]]
+    notes: list[str] = field(default_factory=list)  # what a reader of the scores must know
 
     @property
     def all(self) -> list[Picture]:
@@ -67,7 +68,7 @@ def load(args: argparse.Namespace) -> Data:
     parts = split(pictures, groups[: len(pictures)], shares, args.seed)
     ours = {"train": parts.train, "val": parts.val, "test": parts.test + apart}
     everyone = zip(pictures + apart, groups, strict=True)
-    return _checked(Data(dataset.labels, ours, {p.sha256: g for p, g in everyone}, left_out))
+    return _checked(Data(dataset.labels, ours, {p.sha256: g for p, g in everyone}, left_out, parts.notes))
 
 
 def _apart(source: str, dataset: Dataset) -> tuple[list[Picture], list[tuple[str, str]]]:

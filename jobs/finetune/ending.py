@@ -69,7 +69,8 @@ def facts(run: Run) -> dict[str, object]:
         "stage": args.stage, "batch": args.batch, "lr": args.lr, "ema": args.ema, "steps": run.step,
         "size": args.size, "seconds": round(run.seconds, 1), "batch_norms": "frozen" if run.bn_frozen else "trained",
     }  # fmt: skip
-    return own | run.place()
+    noted = {"note": "; ".join(run.data.notes)} if run.data.notes else {}
+    return own | noted | run.place()
 
 
 def save_unlike(run: Run) -> None:

@@ -57,6 +57,8 @@ def main(args: argparse.Namespace) -> None:
     n, v, m = (len(run.data.parts[part]) for part in ("train", "val", "test"))
     shares = f"{n} pictures to learn from, {f'{v} to choose by, ' if v else ''}{m} to test on"
     run.say(f"{shares}, {len(run.data.labels)} classes, on {world.device}")
+    for note in run.data.notes:
+        run.say(f"note: {note}")
     for name, why in run.data.left_out[:20]:
         run.say(f"left out {name}: {why}")
     say_balance(run)

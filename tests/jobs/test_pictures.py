@@ -435,6 +435,7 @@ data = pictures.read(source)
 found = random.Random(order).sample(data.pictures, len(data.pictures))
 parts = pictures.split(found, pictures.group_duplicates(found), shares, seed)
 result = {part: sorted(p.name for p in getattr(parts, part)) for part in ("train", "val", "test")}
+result["notes"] = parts.notes
 """
 
 
@@ -484,14 +485,41 @@ def test_the_parts_of_a_csv_win_and_a_near_duplicate_follows(run: Inside, many: 
     assert len(parts["train"]) == 26
 
 
-def test_a_class_whose_pictures_are_all_alike_has_nothing_to_test_on(run: Inside, many: Path) -> None:
+def test_a_class_whose_pictures_are_all_alike_is_split_all_the_same_with_a_note(
+    run: Inside, many: Path
+) -> None:
     for file in list((many / "dog").iterdir())[1:]:
         file.unlink()
     (kept,) = (many / "dog").iterdir()
     code = "from PIL import Image\nfor q in (70, 80, 90): Image.open(path).save(f'{path}.{q}.jpg', quality=q)"
     run(code, path=kept)
-    with pytest.raises(Refused, match=r"the class of dog/.* has nothing to test on \(pictures: 4"):
-        run(SPLIT, source=many, order=0, seed=0, shares=[0, 0.5])
+    parts = run(SPLIT, source=many, order=0, seed=0, shares=[0, 0.5])
+    assert [sum("dog/" in name for name in parts[part]) for part in ("train", "test")] == [2, 2]
+    (note,) = parts["notes"]
+    assert "the 4 pictures of the class of dog/" in note
+    assert "split picture by picture" in note
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        "numpy.kron(random.integers(0, 256, (16, 1, 1)), numpy.ones((4, 64, 3)))",
+        "numpy.kron(random.integers(0, 256, (1, 16, 1)), numpy.ones((64, 4, 3)))",
+        "random.integers(0, 120, (64, 64, 3)) + numpy.array([130, 0, 0])",
+        "random.integers(0, 256, 3) * numpy.ones((64, 64, 3))",
+    ],
+)
+def test_simple_figures_that_differ_are_no_near_duplicates(run: Inside, draw: str) -> None:
+    code = f"""
+import numpy
+random = numpy.random.default_rng(0)
+result = []
+for i in range(12):
+    pixels = numpy.asarray({draw}).astype(numpy.uint8)
+    result.append(pictures.Picture(str(i), 0, str(i), pixels))
+result = pictures.group_duplicates(result)
+"""
+    assert len(set(run(code))) >= 10
 
 
 def test_reading_with_several_threads_finds_the_same(run: Inside, many: Path) -> None:
