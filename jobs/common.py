@@ -31,6 +31,11 @@ def given(key: str) -> Path | None:
     return path if path.exists() else None
 
 
+def at_home(out: Path, name: str) -> str:
+    """Where the user will find a result: under `launcher` it comes home into the run's folder."""
+    return name if "LAUNCHER_OUT" in os.environ else str(out / name)
+
+
 def refuse(message: str) -> NoReturn:
     """Bad input: one line that says what, where, and what to do."""
     print(" ".join(message.split()), file=sys.stderr, flush=True)

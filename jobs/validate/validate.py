@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # shared parts: one folder up by hand, else here
 
-from common import arguments, given, write_whole
+from common import arguments, at_home, given, write_whole
 from findings import Finding, Item, Limits, counts, findings, modes, near_across, sizes, unique
 from findings_page import findings_page
 from gates import Gate, add_flags, gates
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
     print(
         f"{failed} of {len(report.gates)} gates failed" if failed else "All gates passed: worth training on."
     )
-    print(f"{args.out / 'report' / 'index.html'} shows what was found and what to do next")
+    print(f"{at_home(args.out, 'report/index.html')} shows what was found and what to do next")
     return 1 if failed else 0
 
 

@@ -159,7 +159,7 @@ def main(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     common.write_folder(args.out / "report", lambda folder: report.write(folder, told))
     print(report.verdict(told))
-    print(f"open {args.out / 'report' / 'index.html'}")
+    print(f"open {common.at_home(args.out, 'report/index.html')}")
 
 
 def apart(model: networks.Model, n: int) -> tuple[fx.GraphModule, list[Layer]]:
