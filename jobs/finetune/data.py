@@ -7,11 +7,11 @@ import io
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import settings
 from common import refuse
 from pictures import Dataset, Picture, group_duplicates, read, split
 
 HEADER = ["picture", "part", "label", "sha256", "group"]
-ENOUGH = 5  # validation pictures of a class, from which on they may choose an epoch
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Data:
 
     @property
     def val_chooses(self) -> bool:
-        return min(self.counts("val")) >= ENOUGH
+        return min(self.counts("val")) >= settings.ENOUGH
 
     def split_csv(self) -> str:
         text = io.StringIO()
@@ -50,6 +50,7 @@ class Data:
 def load(args: argparse.Namespace) -> Data:
     """Read, found duplicates, split. A test source of its own takes the place of --test-share."""
     dataset = read(args.data, threads=args.threads)
+    settings.fill(args, min(Counter(p.label for p in dataset.pictures).values()))
     pictures, left_out = dataset.pictures, list(dataset.left_out)
     apart: list[Picture] = []
     if args.test:

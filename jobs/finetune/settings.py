@@ -6,6 +6,8 @@ from pathlib import Path
 
 import common
 
+ENOUGH = 5  # validation pictures of a class, from which on they may choose an epoch
+
 # Where and how a run computes: it may go on with others. All the rest makes another run.
 PLACE = ("data", "test", "weights", "out", "resume", "every", "cache", "threads", "workers", "micro_batch")
 
@@ -24,14 +26,44 @@ def settings(about: str) -> argparse.Namespace:
     return args
 
 
+def number(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def whole_number(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def fill(args: argparse.Namespace, smallest: int) -> None:
+    """Each "auto" becomes a number, now that the pictures are known; `smallest` is the size of the smallest class."""
+    ours = str(args.data) == "lfw"
+    enough = round(smallest * 0.2) >= ENOUGH
+    chosen = {
+        "size": 64 if ours and not args.arch.startswith(("vit_", "maxvit_")) else 224,
+        "batch": 4 if ours else 16,
+        "test_share": 0.9 if ours else 0.2,
+        "val_share": 0.0 if ours or not enough else 0.2,
+    }
+    for name, value in chosen.items():
+        if getattr(args, name) == "auto":
+            setattr(args, name, value)
+
+
 def _data(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--data", default=common.given("train") or "lfw", help="DIR/<class>/*.jpg, a CSV, Label Studio, lfw")
     add("--test", default=common.given("test"), help="a second source, only tested on")
-    add("--val-share", type=float, default=0.0, help="of each class: chooses the epoch")
-    add("--test-share", type=float, default=0.2, help="of each class: looked at once, at the end")
+    add("--val-share", type=number, default="auto",
+        help="of each class: chooses the epoch; auto: 0.2 where that is 5 pictures or more, else 0")  # fmt: skip
+    add("--test-share", type=number, default="auto",
+        help="of each class: looked at once, at the end; auto: 0.2, of lfw 0.9")  # fmt: skip
     add("--seed", type=int, default=0)
-    add("--size", type=int, default=64, help="side of the pictures in pixels")
+    add(
+        "--size",
+        type=whole_number,
+        default="auto",
+        help="side of the pictures in pixels; auto: 224, of lfw 64",
+    )
     add("--resize", choices=["squash", "crop"], default="squash", help="to a square: all, or the middle")
     add("--flip", type=truth, default=True, help="yes or no: mirror half of the pictures")
     add("--scale", type=float, default=0.8, help="the window's least side; 1: the whole picture")
@@ -53,7 +85,8 @@ def _training(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--stage", choices=["probe", "finetune"], default="finetune", help="where to end")
     add("--epochs", type=int, default=10)
-    add("--batch", type=int, default=16, help="pictures a step, over all processes")
+    add("--batch", type=whole_number, default="auto",
+        help="pictures a step, over all processes; auto: 16, of lfw 4")  # fmt: skip
     add("--lr", type=float, default=1e-3, help="of the head at its peak")
     add("--trunk-lr", type=float, default=0.1, help="of the trunk, as a share of the head's")
     add("--weight-decay", type=float, default=0.01)
@@ -88,7 +121,7 @@ def _check(args: argparse.Namespace) -> None:
         "mixup": (0, 100), "cutmix": (0, 100), "patience": (0, 10**6), "micro_batch": (0, 10**6),
     }  # fmt: skip
     for name, (least, most) in limits.items():
-        if not least <= getattr(args, name) <= most:
+        if getattr(args, name) != "auto" and not least <= getattr(args, name) <= most:
             flag = name.replace("_", "-")
             common.refuse(f"--{flag} {getattr(args, name)}: from {least} to {most}")
     if args.test_share == 0 and not args.test:

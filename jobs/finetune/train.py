@@ -1,7 +1,7 @@
 """Fine-tune a pretrained network on labelled pictures, beside what is cheaper.
 
     python train.py                                # 200 patches out of scikit-image: faces or not
-    python train.py --data DIR --size 224 --val-share 0.2      # your pictures: DIR/<class>/*.jpg
+    python train.py --data DIR                     # your pictures: DIR/<class>/*.jpg
     python train.py --data labels.csv --arch resnet18 --weights torchvision
     python train.py --stage probe                  # only a linear classifier on frozen features: seconds
     python train.py --resume out/checkpoints/step-000120
@@ -11,8 +11,8 @@ First a linear probe: the frozen network looks at each picture once, and logisti
 what it saw. Then fine-tuning: the probe becomes the head, and all weights learn, the trunk ten times slower
 than the head. Probes of raw pixels and of a random network say whether transfer was worth it.
 
-With --val-share the epoch that does best on that part is kept and training ends when it does no better;
-without it the last epoch is. The test part is looked at once, at the end.
+Of each class a fifth is the test part, looked at once, at the end, and a fifth of the others, where that is enough,
+the validation part: the epoch that does best on it is kept, and training ends when it does no better.
 
 Writes to --out: report/index.html, model_card.md, model.safetensors, labels.json, preprocess.json,
 unlike.safetensors, split.csv, metrics.jsonl, tensorboard/, checkpoints/{step-000120, best}. A run that is

@@ -14,7 +14,14 @@ from pathlib import Path
 
 JOB = Path(__file__).parents[2] / "jobs" / "finetune"
 RESUME_ME = 75
-SMALL = {"size": 32, "epochs": 4, "batch": 4, "test_share": 0.9, "seed": 1}  # 5 steps an epoch, 20 steps
+SMALL = {
+    "size": 32,
+    "epochs": 4,
+    "batch": 4,
+    "val_share": 0,
+    "test_share": 0.9,
+    "seed": 1,
+}  # 20 steps
 SQUEEZE = {"arch": "squeezenet1_1", "weights": "none"}  # small, and it has dropout
 OFTEN = {"LAUNCHER_CHECKPOINT_EVERY": "0.01"}
 
@@ -32,7 +39,7 @@ class Job:
             "HOME": str(self.folder),
             "OMP_NUM_THREADS": "1",
             "LAUNCHER_OUT": str(self.folder / out),
-            "LAUNCHER_PARAMS": json.dumps(SMALL | params),
+            "LAUNCHER_PARAMS": json.dumps(SMALL | params, default=str),
             "LAUNCHER_CHECKPOINT_EVERY": "600",
         }
         command = [str(self.python), *self._torchrun(), str(JOB / "train.py")]

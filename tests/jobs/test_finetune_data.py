@@ -86,3 +86,13 @@ def test_one_picture_or_none_of_a_class_is_refused_before_training(job: Job) -> 
     said = job.run("out", {"LAUNCHER_DATA": str(job.folder / "data")}, **QUICK).refused()
     assert "dark/0.png" in said
     assert not (job.folder / "out").exists()
+
+
+def test_without_a_word_shares_and_size_follow_from_the_pictures(job: Job) -> None:
+    many, few = paint(job, "many", bright=40, dark=32), paint(job, "few", bright=12, dark=8)
+    auto = dict.fromkeys(("size", "batch", "val_share", "test_share"), "auto")
+    large = job.run("large", data=many, **auto | QUICK | {"test_share": "auto"})
+    small = job.run("small", data=few, **auto | QUICK | {"test_share": "auto"})
+    assert "44 pictures to learn from, 14 to choose by, 14 to test on" in large.stdout
+    assert "16 pictures to learn from, 4 to test on" in small.stdout
+    assert json.loads((small.out / "preprocess.json").read_text())["size"] == 224
