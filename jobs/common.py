@@ -38,7 +38,8 @@ def at_home(out: Path, name: str) -> str:
 
 def refuse(message: str) -> NoReturn:
     """Bad input: one line that says what, where, and what to do."""
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+        print(" ".join(message.split()), file=sys.stderr, flush=True)
     raise SystemExit(2)
 
 

@@ -9,7 +9,19 @@ import common
 ENOUGH = 5  # validation pictures of a class, from which on they may choose an epoch
 
 # Where and how a run computes: it may go on with others. All the rest makes another run.
-PLACE = ("data", "test", "weights", "out", "resume", "every", "cache", "threads", "workers", "micro_batch")
+PLACE = (
+    "data",
+    "test",
+    "weights",
+    "out",
+    "resume",
+    "every",
+    "cache",
+    "threads",
+    "workers",
+    "micro_batch",
+    "processes",
+)
 
 
 def settings(about: str) -> argparse.Namespace:
@@ -108,6 +120,7 @@ def _place(group: argparse._ArgumentGroup) -> None:
     add("--every", type=float, default=env.get("LAUNCHER_CHECKPOINT_EVERY", "600"),
         help="seconds between checkpoints")  # fmt: skip
     add("--cache", type=Path, help="folder of computed features; OUT/features, or scratch under launcher")
+    add("--processes", type=whole_number, default="auto", help="on this machine; auto: one for each GPU")
     add("--micro-batch", type=int, default=0, help="pictures at once; 0: a batch, less when memory runs out")
     add("--threads", type=int, default=1, help="on a CPU; another number rounds otherwise")
     add("--workers", type=int, default=0, help="processes that read pictures; any number: the same model")
@@ -118,7 +131,8 @@ def _check(args: argparse.Namespace) -> None:
         "epochs": (1, 10**6), "batch": (1, 10**6), "size": (8, 4096), "workers": (0, 256), "threads": (1, 256),
         "lr": (1e-12, float("inf")), "val_share": (0, 0.9), "test_share": (0, 0.99), "scale": (0.05, 1),
         "label_smoothing": (0, 0.9), "ema": (0, 1), "warmup": (0, 1), "clip": (0, float("inf")),
-        "mixup": (0, 100), "cutmix": (0, 100), "patience": (0, 10**6), "micro_batch": (0, 10**6),
+        "processes": (1, 1024), "mixup": (0, 100), "cutmix": (0, 100), "patience": (0, 10**6),
+        "micro_batch": (0, 10**6),
     }  # fmt: skip
     for name, (least, most) in limits.items():
         if getattr(args, name) != "auto" and not least <= getattr(args, name) <= most:

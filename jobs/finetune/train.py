@@ -5,7 +5,8 @@
     python train.py --data labels.csv --arch resnet18 --weights torchvision
     python train.py --stage probe                  # only a linear classifier on frozen features: seconds
     python train.py --resume out/checkpoints/step-000120
-    torchrun --nproc-per-node 2 train.py --data DIR            # two GPUs, or two processes on a CPU
+    python train.py --data DIR --processes 2       # two processes; without a word one for each GPU
+    torchrun --nproc-per-node 2 train.py --data DIR            # the same
 
 First a linear probe: the frozen network looks at each picture once, and logistic regression is fitted to
 what it saw. Then fine-tuning: the probe becomes the head, and all weights learn, the trunk ten times slower
@@ -41,6 +42,7 @@ from torch.nn import functional as F
 import data
 import ending
 import parallel
+import processes
 import settings
 from batches import Batches, normalised, order, parts_of_epoch
 from common import Stop
@@ -229,8 +231,12 @@ def evaluate(run: Run, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 if __name__ == "__main__":
+    args = settings.settings(__doc__)
+    count = max(torch.cuda.device_count(), 1) if args.processes == "auto" else args.processes
+    if count > 1 and not processes.one_of_several():
+        sys.exit(processes.run_several(count))
     try:
-        main(settings.settings(__doc__))
+        main(args)
     except FloatingPointError as error:
         sys.exit(f"{error}: stopped. The last checkpoint is from before; try a lower --lr")
     except torch.OutOfMemoryError:

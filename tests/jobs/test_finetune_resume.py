@@ -1,6 +1,7 @@
 """Killed, stopped, cut off and resumed, with other workers and processes: the same model, or a clear no."""
 
 import json
+import os
 import random
 import resource
 import shutil
@@ -94,6 +95,26 @@ def test_two_processes_learn_what_one_learns_and_either_goes_on_from_the_other(j
     assert min(losses(again.out)) > 0
     assert difference(job, pair.out, one.out) < 1e-5
     assert difference(job, again.out, one.out) < 1e-5
+
+
+def test_its_own_processes_are_stopped_and_go_on_as_one_run(job: Job) -> None:
+    how = {"processes": 2, "epochs": 4, **SQUEEZE}
+    undisturbed = job.run("undisturbed", **how)
+    assert job.stopped_at(7, signal.SIGTERM, "first", **how) == RESUME_ME
+    assert job.run("second", newest(job.folder / "first"), **how).model == undisturbed.model
+
+
+def test_where_one_of_its_processes_is_killed_all_end(job: Job) -> None:
+    with ended_with_the_test(job.start("out", processes=2, epochs=100_000, **SQUEEZE)) as parent:
+        while len(losses(job.folder / "out")) < 3:
+            assert parent.poll() is None, parent.communicate()
+            time.sleep(0.01)
+        tasks = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        first, second = map(int, tasks.read_text().split())
+        os.kill(second, signal.SIGKILL)
+        parent.communicate(timeout=60)
+    assert parent.returncode == 128 + signal.SIGKILL
+    assert not Path(f"/proc/{first}").exists()
 
 
 def test_another_setting_or_split_or_picture_is_refused_and_named(job: Job, undisturbed: Ended) -> None:
