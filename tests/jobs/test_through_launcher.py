@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laptop import Laptop, sha256
+from tests.laptop import Laptop, records, sha256
 from tests.servers.sshd import SSHD
 
 pytestmark = pytest.mark.timeout(900)  # the first environment may have to travel: 3 GB
@@ -100,12 +101,13 @@ def test_own_pictures_are_validated_learnt_and_predicted_on_a_server(laptop: Lap
 
 
 def test_killed_at_five_random_steps_and_resumed_it_ends_with_the_undisturbed_weights(laptop: Laptop) -> None:
-    undisturbed = laptop.ok("run", str(JOBS / "finetune"), "--on", "here", timeout=600)
+    often = ("--", "--every=0.01")  # a checkpoint after each step
+    undisturbed = laptop.ok("run", str(JOBS / "finetune"), "--on", "here", *often, timeout=600)
     expected = sha256(Path(laptop.status()["out"]) / "model.safetensors")
     assert expected in undisturbed.out
 
     steps = sorted(random.sample(range(1, STEPS - 1), 5))
-    laptop.ok("run", str(JOBS / "finetune"), "--on", "here", "-d", timeout=600)
+    laptop.ok("run", str(JOBS / "finetune"), "--on", "here", "-d", *often, timeout=600)
     for number, step in enumerate(steps):
         folder = laptop.folder / ".launcher/runs" / laptop.status()["id"] / str(number)
         laptop.wait_for(lambda seg=folder, n=step: newest_step(seg) >= n, f"step {step} of {steps}")
@@ -114,9 +116,17 @@ def test_killed_at_five_random_steps_and_resumed_it_ends_with_the_undisturbed_we
         laptop.ok("resume", "last", "-d")
     done = laptop.ok("attach", "last")
 
+    home = Path(laptop.status()["out"])
     assert expected in done.out, steps
-    assert sha256(Path(laptop.status()["out"]) / "model.safetensors") == expected, steps
+    assert sha256(home / "model.safetensors") == expected, steps
     assert len(laptop.status()["segments"]) == 6
+    text = "".join(event["text"] for event in records(home / "log.jsonl"))
+    went_on = [
+        int(n) for n in re.findall(r"goes on after step (\d+) of", text)
+    ]  # a fresh start ends the same
+    assert len(went_on) == 5, steps
+    assert went_on == sorted(went_on), steps
+    assert went_on[-1] > steps[0], (went_on, steps)
 
 
 def newest_step(segment: Path) -> int:
