@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import subprocess
 import threading
 
 import pytest
@@ -218,3 +219,30 @@ def test_the_cache_says_what_it_holds(steward, root):
     assert steward.call("data_kept") == {"sources": 0, "blobs": 0, "size_bytes": 0}
     bring(steward, PICTURES)
     assert steward.call("data_kept") == {"sources": 1, "blobs": 3, "size_bytes": 6}
+
+
+@pytest.fixture
+def small_disk(root):
+    """The machine's data on a disk of 4 MiB."""
+    disk = root / "data"
+    disk.mkdir(parents=True)
+    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
+    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "none", str(disk)], check=True)
+    yield disk
+    subprocess.run([*sudo, "umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_on_the_way_keeps_what_is_whole_and_nothing_else(steward, small_disk):
+    contents = [bytes([i]) * (900 << 10) for i in range(8)]
+    with pytest.raises(RemoteError) as raised:
+        put(steward, *contents)
+    assert raised.value.code == "full"
+    kept = os.listdir(small_disk / "blobs")
+    assert 1 <= len(kept) < 8
+    assert set(kept) < {sha(data) for data in contents}
+    assert all(sha((small_disk / "blobs" / name).read_bytes()) == name for name in kept)
+
+    for name in kept[1:]:
+        (small_disk / "blobs" / name).unlink()
+    assert put(steward, contents[-1]) == {"wrong": []}
+    assert sha(contents[-1]) in os.listdir(small_disk / "blobs")
