@@ -110,9 +110,14 @@ def mend(path: Path) -> None:
 
 
 def keep_newest(folder: Path, pattern: str, n: int) -> None:
-    """Of the files or folders that match, the `n` that were written last."""
+    """Of the files or folders that match, the `n` that were written last. A kill leaves no half under a name."""
+    for leftover in folder.glob(pattern + ".gone.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
     for old in sorted(folder.glob(pattern), key=lambda f: f.stat().st_mtime_ns)[:-n]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+        if old.is_dir():
+            shutil.rmtree(old.rename(old.with_name(old.name + ".gone.tmp")))
+        else:
+            old.unlink()
 
 
 def log(out: Path, step: int, **values: float) -> None:

@@ -25,6 +25,13 @@ def look(path):
     )
 
 
+def same_or_less(old, new):
+    """Whether a signature is the old one, or that of the same folder with files gone and nothing else changed."""
+    if old is None or old[0] != new[0]:
+        return False
+    return old == new or (isinstance(old[-1], tuple) and set(new) < set(old))
+
+
 def kind_of(mode):
     if stat.S_ISREG(mode):
         return "file"

@@ -173,8 +173,8 @@ class Publisher:
         for name in self._names():
             try:
                 kind, signature = hashing.look(os.path.join(self.folder, os.fsdecode(name)))
-                if self._done.get(name) == signature:
-                    continue
+                if hashing.same_or_less(self._done.get(name), signature):
+                    continue  # a folder that only lost files is being deleted: no new version
                 if kind not in ("file", "folder"):
                     self._skip("checkpoints/" + _shown(name), kind)
                 elif final or (self._complete(name, signature) and not waiting):

@@ -166,6 +166,18 @@ def test_a_checkpoint_that_vanished_again_is_forgotten(segment: SegmentFolder) -
     assert segment.manifest("checkpoint")[-1]["name"] == "z.pt"
 
 
+def test_a_kill_in_the_middle_of_deleting_a_checkpoint_makes_no_new_version(segment: SegmentFolder) -> None:
+    script = SAVE + (
+        "os.mkdir(out + '/a.tmp')\n"
+        "for name in 'xyz': open(out + '/a.tmp/' + name, 'w').write(name)\n"
+        "os.rename(out + '/a.tmp', out + '/a'); time.sleep(1)\n"
+        "save('b.pt', b'newer'); time.sleep(1)\n"
+        "os.unlink(out + '/a/x'); os.kill(os.getpid(), 9)"
+    )
+    segment.run([sys.executable, "-c", script])
+    assert [line["name"] for line in segment.manifest("checkpoint")] == ["a", "b.pt"]
+
+
 def test_without_inotify_a_look_twice_a_second_finds_them(tmp_path: Path) -> None:
     published = publisher(tmp_path)
     published.start()

@@ -79,6 +79,19 @@ def test_the_newest_files_and_folders_are_kept(tmp_path: Path) -> None:
     assert sorted(f.name for f in tmp_path.iterdir()) == ["step-2", "step-3"]
 
 
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_half_of_it(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"step-{number}").mkdir()
+        (tmp_path / f"step-{number}/state.json").write_text("{}")
+        os.utime(tmp_path / f"step-{number}", (number, number))
+    killed = "import os, shutil; shutil.rmtree = lambda path, **_: os._exit(9)\n"
+    keep = "import common, pathlib, sys; common.keep_newest(pathlib.Path(sys.argv[1]), 'step-?', 2)"
+    assert run(killed + keep, tmp_path).returncode == 9
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["step-0.gone.tmp", "step-1", "step-2"]
+    run(keep, tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["step-1", "step-2"]
+
+
 def test_a_refusal_is_one_line_and_status_2() -> None:
     ended = run("import common; common.refuse('this\\n  is bad')")
     assert (ended.returncode, ended.stderr, ended.stdout) == (2, "this is bad\n", "")
