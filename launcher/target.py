@@ -21,8 +21,10 @@ class Limits:
     secrets: bool = True
     cancel: bool = True
     nodes: int = 1
-    max_time_s: float | None = None
+    max_time_s: float | None = None  # the place ends a segment after so long
     gpus: bool = True
+    way_in: bool = True  # exec, ssh, forward
+    live_checkpoints: bool = True  # they come home while the job runs, not only at the segment's end
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,21 @@ class Offer:
     fits: bool = True
     why_not: str = ""
     form: str = ""  # docker | plain
+    notes: Sequence[str] = ()
+    setup_s: float | None = None  # what the place needs before the job's first line, where that is paid for
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Free hours of an account, or its balance: `used` and `total` in `unit` (hours, compute units)."""
+
+    target: str
+    what: str  # GPU, TPU, compute units …
+    unit: str
+    used: float | None = None
+    total: float | None = None
+    left: float | None = None
+    refreshes_at: str = ""  # ISO 8601, UTC
     notes: Sequence[str] = ()
 
 
@@ -97,7 +114,7 @@ class Folder(Protocol):
 
     def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
         """Blocks; yields (path, bytes) as the files grow, each from its offset; (“”, b"") at least every 5 s as a
-        heartbeat; ends when exit.json exists and everything was sent, or when no agent lives there."""
+        heartbeat; `records.SAID` is what the place said before the agent, for the screen only; ends when exit.json exists and everything was sent, or when no agent lives there."""
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file (control/stop) whole."""
@@ -118,6 +135,7 @@ class Target(Protocol):
     def cancel(self, segment: Segment, grace_s: float) -> None: ...
     def release(self, segment: Segment) -> Iterator[Step]: ...
     def owned(self) -> list[Resource]: ...
+    def quota(self) -> list[Quota]: ...
     def lacking(self, data: Sequence[Any]) -> Mapping[str, int]: ...  # key -> bytes that would travel
 
 

@@ -20,8 +20,14 @@ TYPES: dict[str, dict[str, Any]] = {
     "local": MACHINE,
     "ssh": {"host": str, "user": str, "port": int, "key": str, "host_key": FINGERPRINT, **MACHINE},
     "verda": {"location": str, **MACHINE},
-    "kaggle": {"secrets": ("kaggle", "private-dataset")},
-    "colab": {},
+    "kaggle": {
+        "accelerator": str,
+        "image": str,
+        "internet": ("on", "off"),
+        "environment": ("build", "dataset"),
+        "secrets": ("kaggle", "private-dataset"),
+    },
+    "colab": {"accelerator": str, "memory": ("standard", "high"), "version": str, "client": str},
 }
 
 

@@ -42,6 +42,7 @@ FLOORS: list[tuple[str, ...]] = [
         "launcher.tensorboard",
         "launcher.runner.context",
         "launcher.targets",
+        "launcher.notebook",
     ),
     ("launcher.runner",),
     ("launcher.demo", "launcher.render"),
@@ -52,13 +53,17 @@ KNOWN_UPWARD = {  # the runner finds targets by name; names are told apart in on
 }
 SDK_HOMES = {
     "docker": ("launcher.engine",),
-    "requests": ("launcher.engine", "launcher.tools"),
+    "requests": ("launcher.engine", "launcher.tools", "launcher.targets.kaggle", "launcher.targets.colab"),
     "urllib3": ("launcher.engine",),
     "paramiko": ("launcher.hosts",),
     "click": ("launcher.cli",),
     "rich": ("launcher.render", "launcher.cli"),
     "keyring": ("launcher.secrets",),
     "pathspec": ("launcher.walk",),
+    "nbformat": ("launcher.notebook",),
+    "google": ("launcher.targets.colab",),
+    "google_auth_oauthlib": ("launcher.targets.colab",),
+    "websocket": ("launcher.targets.colab",),
 }
 NEVER = {"torch", "torchvision", "boto3", "numpy"}
 

@@ -27,6 +27,7 @@ EXIT = "exit.json"
 LOCK = "agent.lock"
 STOP = os.path.join("control", "stop")
 AGENT_ERRORS = "agent.err"
+SAID = "place.log"  # no file: what a notebook says of its own work before the agent runs
 WORK, OUT, HOME, RESUME = "work", "out", "home", "resume"
 DATA, SOURCES = "data", "sources"  # the job's data, and the manifest of each source: sources/<key>.json
 CHECKPOINTS = "checkpoints"

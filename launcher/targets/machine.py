@@ -15,7 +15,7 @@ from launcher.environment import OUR_IMAGES
 from launcher.errors import RemoteError
 from launcher.hosts.host import Host
 from launcher.run import Resource, Segment, State, Status
-from launcher.target import Finding, Limits, Need, Offer, Step, Submission
+from launcher.target import Finding, Limits, Need, Offer, Quota, Step, Submission
 from launcher.targets import data as sources
 from launcher.targets import fit
 from launcher.targets.folder import MachineFolder
@@ -129,6 +129,9 @@ class MachineTarget:
                 nonce = container["Labels"].get("launcher.nonce", "")
                 found.append(Resource("container", container["Names"][0].lstrip("/"), nonce))
         return found
+
+    def quota(self) -> list[Quota]:
+        return []
 
     def warm(self) -> None:
         """Connect and ask while the caller packs; what goes wrong is raised where the answer is needed."""

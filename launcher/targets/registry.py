@@ -13,7 +13,7 @@ from launcher.target import Target
 if TYPE_CHECKING:
     from launcher.hosts.sshconfig import SSHAddress
 
-LATER = {"verda": "DataCrunch (Verda)", "kaggle": "Kaggle", "colab": "Colab"}
+LATER = {"verda": "DataCrunch (Verda)"}
 
 
 def target_of(ctx: Context, name: str) -> Target:
@@ -23,6 +23,14 @@ def target_of(ctx: Context, name: str) -> Target:
         raise Refused(
             f"{name}: {LATER[config.type]} is not in this version", "use --on local or --on ssh://user@host"
         )
+    if config.type == "kaggle":
+        from launcher.targets.kaggle.target import KaggleTarget
+
+        return KaggleTarget(ctx.config, config)
+    if config.type == "colab":
+        from launcher.targets.colab.target import ColabTarget
+
+        return ColabTarget(ctx.config, config)
     if config.type == "local":
         return _local(ctx, config)
     return _ssh(ctx, config)

@@ -1,0 +1,1 @@
+"""The door `colab`: a Colab runtime, driven through its own Jupyter server."""
