@@ -1,0 +1,1 @@
+"""HTTP as Colab needs it: bounded answers, bounded waiting, one clear line for whatever goes wrong."""
