@@ -29,6 +29,10 @@ programs() {
     for program in "${!PACKAGES[@]}"; do
         command -v "$program" > /dev/null || missing+=("${PACKAGES[$program]}")
     done
+    if ! command -v chromium google-chrome > /dev/null; then
+        # Ubuntu has it as a snap only, which a script should not install: the test that needs it will say so
+        if grep -q '^ID=debian' /etc/os-release; then missing+=(chromium); fi
+    fi
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 

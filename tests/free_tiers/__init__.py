@@ -1,0 +1,1 @@
+"""Free tiers end to end: Kaggle and Colab beside the other doors."""
