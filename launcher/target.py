@@ -18,7 +18,7 @@ class Limits:
     own_image: bool = True
     live: bool = True
     survives_laptop: bool = True
-    secrets: bool = True
+    secrets: bool = True  # their values are sent from here; False: the place has its own
     cancel: bool = True
     nodes: int = 1
     max_time_s: float | None = None  # the place ends a segment after so long
@@ -114,7 +114,8 @@ class Folder(Protocol):
 
     def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
         """Blocks; yields (path, bytes) as the files grow, each from its offset; (“”, b"") at least every 5 s as a
-        heartbeat; `records.SAID` is what the place said before the agent, for the screen only; ends when exit.json exists and everything was sent, or when no agent lives there."""
+        heartbeat; `records.SAID` is what the place said before the agent, for the screen only; ends when
+        exit.json exists and everything was sent, or when no agent lives there."""
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file (control/stop) whole."""

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from launcher.hosts.sshconfig import SSHAddress
 
 LATER = {"verda": "DataCrunch (Verda)"}
+HAND = ("kaggle-notebook", "colab-notebook")  # only in the ledger: `launcher notebook` makes such segments
 
 
 def target_of(ctx: Context, name: str) -> Target:
     """The target of this name or short form. Raises SpecError for unknown names, Refused for doors to come."""
+    if name in HAND:
+        from launcher.targets.hand import HandTarget
+
+        return HandTarget(ctx.config, name)
     config = ctx.config.resolve_target(name)
     if config.type in LATER:
         raise Refused(
