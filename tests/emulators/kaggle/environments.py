@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.emulators.other_python import other_python
 
 CACHE = Path(__file__).parents[3] / ".cache" / "kaggle"
 SESSION = ("nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "uv>=0.9")
@@ -18,8 +19,8 @@ CLIENT_OVERRIDES = "certifi>=2025.1.31\n"
 
 
 def session_python() -> Path:
-    """The interpreter of a session's Jupyter: another version than this one, where the machine has one."""
-    return _made("session", SESSION, str(_other_python())) / "bin" / "python"
+    """The interpreter of a session's Jupyter: another version than this one."""
+    return _made("session", SESSION, str(other_python())) / "bin" / "python"
 
 
 def official_client() -> Path:
@@ -48,18 +49,6 @@ def _made(name: str, wanted: Sequence[str], python: str) -> Path:
             )
             made_of.write_text(recipe)
     return folder
-
-
-def _other_python() -> Path:
-    pyenv = Path.home() / ".pyenv" / "versions"
-    for version in ("3.12", "3.13"):
-        if version == f"{sys.version_info.major}.{sys.version_info.minor}":
-            continue
-        found = [*sorted(pyenv.glob(f"{version}.*/bin/python{version}")), shutil.which(f"python{version}")]
-        for one in found:
-            if one and subprocess.run([one, "-c", ""], capture_output=True, check=False).returncode == 0:
-                return Path(one)
-    return Path(sys.executable)
 
 
 def _uv(*arguments: str) -> None:
