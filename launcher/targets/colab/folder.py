@@ -1,0 +1,146 @@
+"""A segment's folder on a Colab runtime: read by ranges over HTTP; a visible cell tells when its files grow."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.agent import records
+from launcher.errors import RemoteError
+from launcher.target import Range
+from launcher.targets.colab import cells
+from launcher.targets.colab.files import RuntimeFiles
+from launcher.targets.colab.kernel import Cell, Kernel, Output
+from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
+
+ROOT = "/content/launcher"  # there
+SEGMENTS = f"{ROOT}/runs"
+PAYLOADS = f"{ROOT}/payloads"
+HEARTBEAT_S = 5.0
+LOOK_S = 15.0  # even when the cell says nothing
+VISIT_S = 300.0  # how often Colab is told that somebody is there, as its own extensions do
+TRIES = 3  # of a watching cell that fails at once
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a segment lies on its runtime, and the name of its kernel."""
+
+    run_id: str
+    number: int
+
+    @property
+    def folder(self) -> str:
+        return f"{SEGMENTS}/{self.run_id}/{self.number}"
+
+    @property
+    def payload(self) -> str:
+        return f"{PAYLOADS}/{self.run_id}/{self.number}"
+
+    @property
+    def kernel(self) -> str:
+        return f"launcher-{self.run_id}-{self.number}"
+
+
+class ColabFolder:
+    """`launcher.target.Folder` over a runtime. One that Colab took back reads as empty."""
+
+    def __init__(self, line: RuntimeLine | None, spot: Spot, visit: Callable[[], object]) -> None:
+        self._line, self._spot, self._visit = line, spot, visit
+        self._files = RuntimeFiles(line) if line else None
+        self._kernel: Kernel | None = None
+
+    def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
+        if self._files is None:
+            return
+        ranges = [Range(f"{self._spot.folder}/{one.path}", one.offset, one.length) for one in wanted]
+        with contextlib.suppress(Reclaimed):
+            yield from self._files.read(ranges)
+
+    def find(self, path: str, patterns: Sequence[str]) -> list[tuple[str, int, float]]:
+        if self._files is None:
+            return []
+        try:
+            return self._files.find(f"{self._spot.folder}/{path}", patterns)
+        except Reclaimed:
+            return []
+
+    def follow(self, offsets: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+        tails = dict(offsets)
+        yield "", b""
+        with contextlib.suppress(Reclaimed):
+            yield from self._news(tails)
+            for output in self._beside_cell(tails):
+                yield from output
+            yield from self._news(tails)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Reclaimed when there is nothing to write to."""
+        if self._files is None:
+            raise Reclaimed("Colab took the runtime back")
+        whole = f"{self._spot.folder}/{path}"
+        self._files.make_folder(whole.rpartition("/")[0])
+        self._files.put(whole, data)
+
+    def close(self) -> None:
+        """A follower in another thread ends with Unreachable."""
+        if self._kernel is not None:
+            self._kernel.close()
+        if self._line is not None:
+            self._line.close()
+
+    def _beside_cell(self, tails: dict[str, int]) -> Iterator[Iterator[tuple[str, bytes]]]:
+        """While the agent lives: what is new, each time the watching cell says so, and heartbeats."""
+        if self._line is None:
+            return
+        looked = beaten = visited = time.monotonic()
+        with Kernel(self._line, self._spot.kernel) as kernel:
+            self._kernel = kernel
+            for output in self._outputs(kernel, list(tails)):
+                now = time.monotonic()
+                if output or now - looked > LOOK_S:
+                    looked = beaten = now
+                    yield self._news(tails, cells.sizes_in(output.text) if output else {})
+                elif now - beaten > HEARTBEAT_S:
+                    beaten = now
+                    yield iter([("", b"")])
+                if now - visited > VISIT_S:
+                    visited = now
+                    self._visit()
+
+    def _outputs(self, kernel: Kernel, names: Sequence[str]) -> Iterator[Output | None]:
+        """Of the watching cell: the one that runs, else one begun here; again when its kernel has died."""
+        code = cells.watching(self._spot.payload, self._spot.folder, names)
+        failures = 0
+        while failures < TRIES:
+            if kernel.busy():
+                yield from kernel.watch()
+            begun = time.monotonic()
+            ending = yield from kernel.run(Cell(code, silent=False))
+            if ending.status == "ok":
+                return
+            quick = time.monotonic() - begun < HEARTBEAT_S
+            failures = failures + 1 if quick and ending.status == "error" else 0
+            yield None
+        raise RemoteError(f"the cell that follows the run on Colab fails: {ending.name}: {ending.value}")
+
+    def _news(
+        self, tails: dict[str, int], sizes: Mapping[str, int] | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """From where each file was left; `sizes` leaves out those that have not grown."""
+        grown = [path for path in tails if not sizes or sizes.get(path, 0) > tails[path]]
+        if self._files is None or not grown:
+            yield "", b""
+            return
+        ranges = [Range(f"{self._spot.folder}/{path}", tails[path]) for path in grown]
+        for index, data in self._files.read(ranges):
+            tails[grown[index]] += len(data)
+            yield grown[index], data
+
+
+def note(grace_s: float) -> bytes:
+    """control/stop."""
+    data: bytes = records.canonical({"v": records.VERSION, "grace_s": grace_s, "why": "cancel"})
+    return data
