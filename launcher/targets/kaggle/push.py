@@ -1,0 +1,235 @@
+"""One segment pushed to Kaggle: payload, private datasets, notebook; each adopted when it is there already."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher import environment
+from launcher.config import Config
+from launcher.errors import LauncherError, Refused, RemoteError, Unreachable
+from launcher.ledger.files import private_folder
+from launcher.notebook import ipynb, payload, wheelhouse
+from launcher.run import Resource, Segment, State
+from launcher.target import Step, Submission
+from launcher.targets.kaggle import datasets
+from launcher.targets.kaggle.api import KaggleAPI, Push, Pushed
+
+MOST_S = 12 * 3600.0  # Kaggle's own limit of a session
+SETUP_S = 1800.0  # at most, before the job's first line
+ROOT, WORKING, INPUT = "/kaggle/tmp/launcher", "/kaggle/working", "/kaggle/input"
+LOOK_S = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a target's options say of a push, and the accelerator that was chosen."""
+
+    accelerator: str = ""
+    image: str = ""
+    internet: bool = True
+    wheelhouse: bool = False  # the environment comes from a private dataset of its own
+    secrets: str = payload.KAGGLE
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """One submission on its way."""
+
+    config: Config
+    api: KaggleAPI
+    submission: Submission
+    settings: Settings
+
+    @property
+    def segment(self) -> Segment:
+        return self.submission.segment
+
+    @property
+    def name(self) -> str:
+        return datasets.name_of(self.segment)
+
+    @property
+    def slug(self) -> str:
+        return f"{self.api.user()}/{self.name}"
+
+    @property
+    def plan(self) -> environment.EnvironmentPlan:
+        return planned(self.submission.spec, self.submission.lock)
+
+    @property
+    def session_s(self) -> float:
+        """When Kaggle is to end the session, whatever the job does."""
+        order = self.submission.order
+        return min(MOST_S, float(order["time_s"]) + float(order["grace_s"]) + SETUP_S)
+
+
+def push(pushing: Pushing) -> Iterator[Step]:
+    """Save points up to the hand-over. What a refusal found half-done is removed again."""
+    segment, made = pushing.segment, []
+    try:
+        for step in _steps(pushing):
+            if step.resource:
+                made.append(step.resource)
+            yield step
+    except Refused:
+        for resource in made:
+            if resource.kind == "dataset":
+                pushing.api.delete_dataset(resource.id)
+            yield Step(segment.state, "undo", resource.id, released=resource)
+        raise
+    finally:
+        shutil.rmtree(kept(pushing.config, segment), ignore_errors=True)
+
+
+def planned(spec: Any, lock: Any) -> environment.EnvironmentPlan:
+    """The environment on Kaggle's machines."""
+    return environment.plan(spec.environment, lock, "x86_64")
+
+
+def kept(config: Config, segment: Segment) -> Path:
+    """Where a segment's payload lies on this disk while it is sent."""
+    return config.home / "payloads" / f"{segment.run_id}.{segment.number}"
+
+
+def _steps(pushing: Pushing) -> Iterator[Step]:
+    api, segment, slug = pushing.api, pushing.segment, pushing.slug
+    nonce = segment.run_id[-8:]
+    if segment.handle.get("kernel") and (found := api.kernel(slug)):
+        yield from _handed_over(pushing, int(found.get("currentVersionNumber") or 1))
+        return
+    if api.kernel(slug) is not None:
+        raise Refused(
+            f"there is a notebook {slug} on Kaggle, which is not this run's", "delete it there, or rename it"
+        )
+    house = yield from _environment(pushing)
+    folder = f"{segment.run_id}/{segment.number}"
+    handle = {"dataset": slug, "folder": folder, "form": "plain", "environment": pushing.plan.key}
+    yield Step(State.SYNCING, handle=handle, resource=Resource("dataset", slug, nonce))
+    written = _written(pushing, house)
+    manifest = written.file(payload.MANIFEST)
+    mark = datasets.marker(written.folder, manifest.sha256)
+    files = (*written.files, mark)
+    yield from datasets.bring(api, datasets.Wanted(slug, files, "upload to Kaggle"))
+    text = _notebook(pushing, written, house)
+    yield Step(State.SYNCING, "push", slug, handle={"kernel": slug}, resource=Resource("kernel", slug, nonce))
+    pushed = _saved(pushing, text, (slug, *((house,) if house else ())))
+    yield from _checked(pushing, pushed)
+    yield from _handed_over(pushing, pushed.version)
+
+
+def _environment(pushing: Pushing) -> Generator[Step, None, str]:
+    """The slug of the private dataset with the locked environment; "" when it is built from the internet."""
+    plan = pushing.plan
+    if not pushing.settings.wheelhouse or plan.trivial:
+        return ""
+    slug = f"{pushing.api.user()}/{datasets.ENVIRONMENTS}{plan.key}"
+    if datasets.ready(pushing.api, slug, plan.key):
+        return slug
+    folder = pushing.config.home / "wheelhouses" / plan.key
+    private_folder(folder)
+    for fetched in wheelhouse.fetching(plan, pushing.submission.lock, folder):
+        yield Step(State.BUILDING, "collect wheels", fetched.name, fetched.done, fetched.total + 1)
+    files = wheelhouse.collect(plan, pushing.submission.lock, folder)
+    files = [*files, datasets.marker(folder, plan.key)]
+    yield from datasets.bring(pushing.api, datasets.Wanted(slug, files, "upload environment"))
+    shutil.rmtree(folder, ignore_errors=True)
+    return slug
+
+
+def _written(pushing: Pushing, house: str) -> payload.Payload:
+    folder = kept(pushing.config, pushing.segment)
+    shutil.rmtree(folder, ignore_errors=True)
+    private_folder(folder.parent)
+    private_folder(folder)
+    platform = payload.Platform(
+        "kaggle",
+        ROOT,
+        WORKING,
+        pushing.session_s,
+        pushing.settings.secrets,
+        f"{INPUT}/{house.partition('/')[2]}" if house else "",
+    )
+    return payload.write(pushing.submission, folder, platform)
+
+
+def _notebook(pushing: Pushing, written: payload.Payload, house: str) -> str:
+    folders = [f"{INPUT}/{pushing.name}", *([f"{INPUT}/{house.partition('/')[2]}"] if house else [])]
+    options = ipynb.Options(
+        platform="kaggle",
+        title=pushing.name,
+        run_id=pushing.segment.run_id,
+        does="runs one segment of a job; `launcher attach` follows it",
+        readable=False,
+        folders=tuple(folders),
+    )
+    return ipynb.notebook(written, options)
+
+
+def _saved(pushing: Pushing, text: str, sources: tuple[str, ...]) -> Pushed:
+    """A push whose answer is lost is looked up by name before anything else: it would run twice."""
+    settings = pushing.settings
+    wanted = Push(
+        slug=pushing.slug,
+        title=pushing.name,
+        text=text,
+        datasets=sources,
+        accelerator=settings.accelerator,
+        internet=settings.internet,
+        timeout_s=int(pushing.session_s),
+        image=settings.image,
+    )
+    try:
+        return pushing.api.save_kernel(wanted)
+    except Unreachable:
+        for wait_s in LOOK_S:
+            time.sleep(wait_s)
+            if (found := pushing.api.kernel(pushing.slug)) is not None:
+                version = int(found.get("currentVersionNumber") or 1)
+                return Pushed(pushing.slug, version, int(found.get("id") or 0), "")
+        raise
+
+
+def _checked(pushing: Pushing, pushed: Pushed) -> Iterator[Step]:
+    """Kaggle takes a push that it cannot serve; such a session is stopped before it costs anything."""
+    trouble: LauncherError | None = None
+    if pushed.missing:
+        trouble = RemoteError(
+            f"Kaggle did not give the notebook its data ({', '.join(pushed.missing)})", "try again"
+        )
+    elif pushed.slug != pushing.slug:
+        trouble = RemoteError(f"Kaggle made {pushed.slug} of {pushing.slug}", "tell its developers")
+    elif pushing.settings.internet:
+        found: Mapping[str, Any] = pushing.api.kernel(pushing.slug) or {}
+        if found.get("enableInternet") is False and not (pushing.plan.trivial or pushing.settings.wheelhouse):
+            trouble = no_internet()
+    if trouble:
+        pushing.api.delete_kernel(pushed.slug)
+        resource = Resource("kernel", pushing.slug, pushing.segment.run_id[-8:])
+        yield Step(pushing.segment.state, handle={"kernel": None}, released=resource)
+        raise trouble
+
+
+def no_internet() -> Refused:
+    return Refused(
+        "Kaggle gives this account's notebooks no internet: its phone number is not verified",
+        "verify it at https://www.kaggle.com/settings, or set `environment: dataset` and `internet: off` on the"
+        " target: the environment then comes from a private dataset",
+    )
+
+
+def _handed_over(pushing: Pushing, version: int) -> Iterator[Step]:
+    handle = {"kernel": pushing.slug, "version": version, "machine": _machine(pushing.settings)}
+    yield Step(State.RUNNING, "start", pushing.slug, 1, 1, handle=handle, handed_over=True)
+
+
+def _machine(settings: Settings) -> dict[str, Any]:
+    from launcher.targets.kaggle.accelerators import KNOWN
+
+    one = KNOWN.get(settings.accelerator)
+    gpus = [{"name": one.gpu, "memory_mb": one.memory_mb}] * one.count if one and one.gpu else []
+    return {"system": "Linux", "arch": "x86_64", "accelerator": settings.accelerator, "gpus": gpus}
