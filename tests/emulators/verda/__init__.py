@@ -1,0 +1,1 @@
+"""An emulated Verda (DataCrunch) cloud on loopback that rents machines; the official SDK takes it for the real one."""
