@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -44,6 +45,20 @@ def uv_binary(system: str, arch: str, cache: Path | None = None) -> Tool:
 
 
 @remember
+def uv_wheel(system: str, arch: str) -> dict[str, str]:
+    """{"url", "sha256"} of the wheel of this uv for a machine; kept, for it never changes."""
+    path = default_cache() / f"uv-{uv_version()}-{system}-{arch}.json"
+    if path.is_file():
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(path.read_bytes()))
+    file = _listed(PLATFORMS[system, arch])
+    found = {"url": str(file["url"]), "sha256": str(file["hashes"]["sha256"])}
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    records.write_durably(str(path), records.canonical(found))
+    return found
+
+
+@remember
 def installed_uv() -> str:
     """The path of the uv that came with launcher."""
     import uv
@@ -67,13 +82,8 @@ def default_cache() -> Path:
 
 def release_file(ending: str) -> bytes:
     """The file of this uv's release on the index whose name contains `ending`; its hash is checked."""
-    prefix = f"uv-{uv_version()}"
-    listing = json.loads(fetch(f"{INDEX}/uv/", SIMPLE_JSON))
-    for file in listing["files"]:
-        name = str(file["filename"])
-        if name.startswith((prefix + "-", prefix + ".tar")) and ending in name:
-            return _verified(file, fetch(file["url"]))
-    raise LauncherError(f"the index has no {prefix} for {ending}")
+    file = _listed(ending)
+    return _verified(file, fetch(file["url"]))
 
 
 def fetch(url: str, accept: str = "*/*") -> bytes:
@@ -89,6 +99,17 @@ def fetch(url: str, accept: str = "*/*") -> bytes:
         raise Unreachable(
             f"{url.split('?')[0]} could not be fetched: {reason}", "check the network"
         ) from error
+
+
+def _listed(ending: str) -> dict[str, Any]:
+    """What the index says of that file."""
+    prefix = f"uv-{uv_version()}"
+    listing = json.loads(fetch(f"{INDEX}/uv/", SIMPLE_JSON))
+    for file in listing["files"]:
+        name = str(file["filename"])
+        if name.startswith((prefix + "-", prefix + ".tar")) and ending in name:
+            return dict(file)
+    raise LauncherError(f"the index has no {prefix} for {ending}")
 
 
 def _here() -> tuple[str, str]:

@@ -6,9 +6,11 @@ import signal
 from launcher.agent import records
 
 CANCEL, TIME, STALL, SIGNAL, DISK = "cancel", "time", "stall", "signal", "disk-full"
+SESSION = "session"  # the place ends, not the run's own limit
 _STATE = {
     CANCEL: "cancelled",
     TIME: "timed_out",
+    SESSION: "timed_out",
     STALL: "timed_out",
     SIGNAL: "preempted",
     DISK: "failed",

@@ -16,6 +16,7 @@ class Parts:
     def __init__(self, segment, order):
         self.segment = segment
         self.order = order
+        self.began = watch.clock()
         self.job = process.Job()  # first of all: it forks, and that must be before any thread
         self.mailbox = watch.Mailbox()
         self.control = watch.Control(segment)

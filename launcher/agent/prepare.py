@@ -29,9 +29,9 @@ def prepare(parts):
     _check_environment(parts.log, order, found)
     _check_gpus(parts.log, found, looked)
     records.write_durably(os.path.join(segment, records.FINGERPRINT), records.canonical(found) + b"\n")
-    unpack.unpack(
-        os.path.join(segment, records.BUNDLE), os.path.join(segment, records.WORK), order["bundle_sha256"]
-    )
+    # In a notebook the name is a link to where no results lie; there the folder is made.
+    work = os.path.realpath(os.path.join(segment, records.WORK))
+    unpack.unpack(os.path.join(segment, records.BUNDLE), work, order["bundle_sha256"])
     _check_resume(order, segment)
     _check_data(parts.log, order, segment)
     for name in (records.OUT, records.HOME, records.DATA):

@@ -61,8 +61,10 @@ def _run(parts):
 def _start(parts, variables, secrets):
     order = parts.order
     deadline = None
-    if order["time_s"] is not None:
-        deadline = int(time.time() + order["time_s"])
+    now = watch.clock()
+    limits = watch.limits(order, parts.began, now)
+    if limits:
+        deadline = int(time.time() + min(limits.values()) - now)
         variables["LAUNCHER_DEADLINE"] = str(deadline)
     parts.publisher.start()
     parts.started_at = records.utc()

@@ -29,19 +29,19 @@ def unpack(path, folder, sha256):
         archive.seek(0)
         os.mkdir(folder, 0o755)
         made = set()
-        for name, size, executable in _members(archive):
-            inside = _inside(name)
+        for name, size, executable in members(archive):
+            below = inside(name)
             if name in made:
                 raise BadBundle("twice in the bundle: %r" % name)
             made.add(name)
-            if inside is None:
+            if below is None:
                 archive.seek(size, os.SEEK_CUR)
             else:
-                _make_file(os.path.join(folder, inside), _chunks(archive, size), executable)
+                _make_file(os.path.join(folder, below), _chunks(archive, size), executable)
             archive.seek(-size % BLOCK, os.SEEK_CUR)
 
 
-def _members(archive):
+def members(archive):
     """(name, size, executable) of each file; the caller reads or skips its data and the padding behind."""
     name = size = None
     while True:
@@ -65,7 +65,7 @@ def _members(archive):
         name = size = None
 
 
-def _inside(name):
+def inside(name):
     """The path below the job's folder, None for what does not belong there; refuses all that could escape."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in name:

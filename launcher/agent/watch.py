@@ -16,6 +16,7 @@ WORDS_S = 2.0  # after which an unreadable control/stop counts as a plain one
 _WHY = {
     ending.CANCEL: "asked to stop",
     ending.TIME: "the time limit is reached",
+    ending.SESSION: "the session here is about to end",
     ending.STALL: "no log line, metric or checkpoint for too long",
     ending.SIGNAL: "the agent got SIGTERM",
     ending.DISK: "the log or the manifest cannot be written",
@@ -98,14 +99,14 @@ class Watch:
             parts.job.stdout: events.Stream(parts.log, events.STDOUT, parts.forms),
             parts.job.stderr: events.Stream(parts.log, events.STDERR, parts.forms),
         }
-        self._limit_at = None
+        self._limits = {}  # why -> when
         self._metrics = None
         self._active_at = None
 
     def run(self):
         """From the command's start to the end of its last process and last byte."""
         self._active_at = now = time.monotonic()
-        self._limit_at = None if self.order["time_s"] is None else clock() + self.order["time_s"]
+        self._limits = limits(self.order, self.parts.began, clock())
         while not self.parts.job.gone:
             self._hear(self._timeout(now))
             now = time.monotonic()
@@ -162,9 +163,10 @@ class Watch:
             request = parts.control.look(now)
             if request is not None:
                 self.stop(reason(request), _grace(request))
-        if self._limit_at is not None and clock() >= self._limit_at:
-            self._limit_at = None
-            self.stop(ending.TIME)
+        for why, at in sorted(self._limits.items(), key=lambda limit: limit[1]):
+            if clock() >= at:
+                del self._limits[why]
+                self.stop(why)
         if parts.log.error is not None or parts.publisher.error is not None:
             self.stop(ending.DISK)
         if self.order["stall_s"] is not None and self.stopped is None:
@@ -189,7 +191,9 @@ class Watch:
         due = [records.HEARTBEAT_S, self._control_at - now]
         due += [stream.silent_at - now for stream in self._streams.values() if stream.silent_at is not None]
         due += [
-            at - clock() for at in (self._limit_at, None if self._killed else self.kill_at) if at is not None
+            at - clock()
+            for at in (*self._limits.values(), None if self._killed else self.kill_at)
+            if at is not None
         ]
         if self.order["stall_s"] is not None and self.stopped is None:
             due.append(min(1.0, self.order["stall_s"] / 4.0))
@@ -203,6 +207,16 @@ class Watch:
         for stream in self._streams.values():
             stream.end()  # somebody unkillable still holds the pipe
         self.parts.mailbox.empty_into(self.parts.log)
+
+
+def limits(order, began, now):
+    """When a job that starts now must stop, by reason: the run's limit counts from now, the session's from `began`."""
+    found = {}
+    if order["time_s"] is not None:
+        found[ending.TIME] = now + order["time_s"]
+    if order.get("session_s") is not None:
+        found[ending.SESSION] = max(now, began + order["session_s"])
+    return found
 
 
 def clock():
