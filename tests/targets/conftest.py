@@ -28,6 +28,23 @@ class Door:
     target: str
     docker: bool
     server: GPUServer | None
+    python = "3.11."  # what a job that asks for 3.11 gets
+    live_checkpoints = True  # they come home while the job runs
+    cancelled_code = 75  # of a job that saves and stops when it is cancelled
+
+    @property
+    def form(self) -> str:
+        return "docker" if self.docker else "plain"
+
+    def kill_agent(self, run: str) -> None:
+        """As when memory runs out there."""
+        command = f"docker kill {run}-0"
+        if not self.docker:
+            command = f"kill -9 {json.loads(self.cat(f'runs/{run}/0/state.json'))['agent_pid']}"
+        if self.server:
+            self.server.run(command)
+        else:
+            output(["sh", "-c", command])
 
     def cat(self, path: str) -> bytes:
         """A file below ~/.launcher there."""

@@ -92,6 +92,10 @@ class Colab:
         """Where a runtime's own folders lie: content/, root/, tmp/."""
         return self._call(lambda: self._one(endpoint).machine.disk)
 
+    def process_id(self, endpoint: str | None = None) -> int:
+        """The first process of a runtime, above all others."""
+        return self._call(lambda: self._one(endpoint).machine.process.pid)
+
     def proxied(self, endpoint: str | None = None) -> list[str]:
         """What a runtime's proxy was asked, in order: "GET /api/kernels passed"."""
         return self._call(lambda: list(self._one(endpoint).proxy.asked))

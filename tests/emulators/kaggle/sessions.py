@@ -108,6 +108,10 @@ class Session:
         """Stop and save."""
         self._end("cancel", "CANCEL_REQUESTED")
 
+    def time_out(self) -> None:
+        """What happens at its limit, now."""
+        self._end("timeout", "")
+
     def kill_kernel(self) -> None:
         """What happens when a session runs out of memory: the kernel's process is gone."""
         if self.process is None:
