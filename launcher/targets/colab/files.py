@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import fnmatch
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+from launcher.errors import IntegrityError, RemoteError, Unreachable
 from launcher.target import Range
-from launcher.targets.colab.runtime import RuntimeLine
+from launcher.targets.colab.ranged import read_range
+from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
+from launcher.targets.colab.wire import AGAIN, DELAYS_S, Answer, json_object, number, short
+
+CHUNK = 8 << 20
+MOST_NAMES, DEEPEST = 100_000, 32  # of a walk: links there may lead in circles
+RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,11 @@ class RuntimeFiles:
     """No part of a path may begin with a dot: Jupyter neither shows nor takes it. `/content/x` is `content/x`."""
 
     def __init__(self, line: RuntimeLine) -> None:
-        raise NotImplementedError
+        self._line = line
 
     def put(self, path: str, data: bytes) -> None:
         """A small file, whole; it appears at once. Its folder must be there."""
-        raise NotImplementedError
+        good(self._line.ask(Ask("PUT", _contents(path), _model(data))), f"writing /{_plain(path)}")
 
     def upload(self, path: str, source: Path, resume: bool = False) -> Iterator[int]:
         """A file in chunks; yields the bytes there, from the first (what `resume` found there already) to the last.
@@ -36,28 +50,183 @@ class RuntimeFiles:
         Its size is checked, not its content: check its hash there with a cell. `resume` goes on with what an earlier
         upload of the same bytes left. Its folder must be there.
         """
-        raise NotImplementedError
+        total = source.stat().st_size
+        for _ in range(RESTARTS):
+            there = (self.size(path) or 0) if resume else 0
+            try:
+                yield from self._append(path, source, there if there <= total else 0)
+            except _Doubled:
+                resume = False
+                continue
+            return
+        raise IntegrityError(
+            f"/{_plain(path)} did not arrive with its {total} bytes, {RESTARTS} times",
+            "check the network, then try again",
+        )
 
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         """(index into `wanted`, bytes) in order; nothing for a missing file or beyond its end. Goes on after cuts."""
-        raise NotImplementedError
+        asked = False  # a runtime that has said once that it lives need not say it for each missing file
+        for index, part in enumerate(wanted):
+            blocks = read_range(self._line, "/files/" + quote(_plain(part.path)), part)
+            missing = False
+            while True:
+                try:
+                    yield index, next(blocks)
+                except StopIteration as end:
+                    missing = end.value
+                    break
+            if missing and not asked:
+                self._line.must_answer()
+                asked = True
 
     def size(self, path: str) -> int | None:
         """A file's size; None when there is none."""
-        raise NotImplementedError
+        found = self._get(path, "?content=0")
+        return (
+            int(number(found.get("size"))) if found is not None and found.get("type") != "directory" else None
+        )
 
     def listing(self, path: str) -> list[Entry]:
         """A folder's names; [] when there is none."""
-        raise NotImplementedError
+        found = self._get(path, "?content=1&type=directory")
+        content = found.get("content") if found else None
+        return [_entry(one) for one in content if _listed(one)] if isinstance(content, list) else []
 
     def find(self, path: str, patterns: Sequence[str]) -> list[tuple[str, int, float]]:
         """Files below a folder, as target.Folder.find has them."""
-        raise NotImplementedError
+        found: list[tuple[str, int, float]] = []
+        folders, seen = [("", 0)], 0
+        while folders:
+            below, depth = folders.pop()
+            for entry in self.listing(f"{path}/{below}" if below else path):
+                seen += 1
+                name = f"{below}/{entry.name}" if below else entry.name
+                if seen > MOST_NAMES or depth > DEEPEST:
+                    raise RemoteError(
+                        f"/{_plain(path)} has too many files or folders to list", "pack them into fewer"
+                    )
+                if entry.is_folder:
+                    folders.append((name, depth + 1))
+                elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
+                    found.append((name, entry.size_bytes, entry.modified_at))
+        return found
 
     def make_folder(self, path: str) -> None:
         """With its parents; fine when it is there."""
-        raise NotImplementedError
+        parts = _plain(path).split("/")
+        for end in range(1, len(parts) + 1):
+            here = "/".join(parts[:end])
+            if self._get(here, "?content=0") is None:
+                answer = self._line.ask(Ask("PUT", _contents(here), b'{"type": "directory"}'))
+                if answer.status not in (400, 409):  # another was faster
+                    good(answer, f"making /{here}")
 
     def delete(self, path: str) -> None:
         """A file or a folder with all that is in it; fine when there is none."""
-        raise NotImplementedError
+        answer = self._line.ask(Ask("DELETE", _contents(path)))
+        if answer.status == 404:
+            self._line.must_answer()
+            return
+        if answer.status == 400 and (inside := self.listing(path)):  # "not empty"
+            for entry in inside:
+                self.delete(f"{path}/{entry.name}")
+            answer = self._line.ask(Ask("DELETE", _contents(path)))
+        if answer.status != 404:
+            good(answer, f"deleting /{_plain(path)}")
+
+    # inside
+
+    def _append(self, path: str, source: Path, there: int) -> Iterator[int]:
+        total = source.stat().st_size
+        yield there
+        with source.open("rb") as file:
+            file.seek(there)
+            while there < total or not total:
+                data = file.read(CHUNK)
+                if not data and total:
+                    raise IntegrityError(f"{source} became shorter while it was sent")
+                if there == 0 and len(data) == total:
+                    self.put(path, data)
+                    return (yield total)
+                last = there + len(data) >= total
+                self._send(path, _Chunk(1 if there == 0 else -1 if last else 2 + there // CHUNK, there, data))
+                there += len(data)
+                yield there
+
+    def _send(self, path: str, chunk: _Chunk) -> None:
+        """One chunk, once: Jupyter appends it, so that after a lost answer the size there decides."""
+        ask = Ask("PUT", _contents(path), _model(chunk.data, chunk.number), read_s=120.0)
+        for delay_s in (*DELAYS_S, 0.0):
+            try:
+                answer = self._line.once(ask)
+            except Unreachable:
+                answer = None
+            if answer is not None and answer.status not in AGAIN:
+                return self._check(good(answer, f"uploading /{_plain(path)}"), chunk)
+            time.sleep(delay_s)
+            size = self.size(path) or 0
+            if size == chunk.end:
+                return None
+            if size != chunk.offset and chunk.number != 1:
+                raise _Doubled
+        raise Unreachable(f"{PEER} takes no more of /{_plain(path)}", "check the network, then try again")
+
+    def _check(self, answer: Answer, chunk: _Chunk) -> None:
+        size = json_object(answer, PEER).get("size")
+        if isinstance(size, int) and size != chunk.end:
+            raise _Doubled
+
+    def _get(self, path: str, query: str) -> dict[str, Any] | None:
+        answer = self._line.ask(Ask("GET", _contents(path) + query))
+        if answer.status == 404 or (answer.status == 400 and "type=" in query):  # 400: a file is no folder
+            self._line.must_answer()
+            return None
+        return json_object(good(answer, f"looking at /{_plain(path)}"), PEER)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    number: int  # 1 begins the file, -1 ends it
+    offset: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+class _Doubled(Exception):
+    """The file there has another size than what was sent: begin again."""
+
+
+def _plain(path: str) -> str:
+    """Without leading slash; a path that leads elsewhere than it says is a mistake of ours or a lie of theirs."""
+    parts = path.strip("/").split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise RemoteError(f"{short(path)!r} is not a path in {PEER}")
+    return "/".join(parts)
+
+
+def _contents(path: str) -> str:
+    return "/api/contents/" + quote(_plain(path))
+
+
+def _model(data: bytes, chunk: int | None = None) -> bytes:
+    """Built by hand: base64 needs no quoting, and megabytes of it take time to look through."""
+    head = b'{"type":"file","format":"base64",' + (b'"chunk":%d,' % chunk if chunk is not None else b"")
+    return head + b'"content":"' + base64.b64encode(data) + b'"}'
+
+
+def _listed(one: object) -> bool:
+    if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+        return False
+    name = one["name"]
+    return bool(name) and "/" not in name and "\0" not in name and not name.startswith(".")
+
+
+def _entry(one: dict[str, Any]) -> Entry:
+    modified = 0.0
+    with suppress(ValueError, OverflowError):
+        modified = datetime.fromisoformat(str(one.get("last_modified", ""))).timestamp()
+    return Entry(one["name"], one.get("type") == "directory", int(number(one.get("size"))), modified)

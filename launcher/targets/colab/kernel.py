@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+import json
+import time
+from collections.abc import Callable, Generator
+from urllib.parse import quote
 
-from launcher.targets.colab.runtime import RuntimeLine
+from launcher.errors import RemoteError
+from launcher.targets.colab.channel import KernelGone
+from launcher.targets.colab.conversation import Conversation, Link
+from launcher.targets.colab.messages import Cell, Ending, OnInput, Output
+from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
+from launcher.targets.colab.wire import json_object
 
-OnInput = Callable[[str], str]  # the prompt of input() or getpass -> the answer
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a cell printed: `stream` is stdout or stderr."""
-
-    stream: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a cell ended.
-
-    ok; error (`name`, `value`: the exception; `traceback` as text without colours); died: the kernel died or was
-    restarted under it; lost: it has ended while the connection was broken, and its answer was lost.
-    """
-
-    status: str
-    name: str = ""
-    value: str = ""
-    traceback: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Code to run. A silent one counts in no history; `on_input` answers input(), over the kernel's own channel."""
-
-    code: str
-    silent: bool = True
-    on_input: OnInput | None = None
+__all__ = ["Cell", "Ending", "Kernel", "OnInput", "Output"]
 
 
 class Kernel:
@@ -48,51 +24,99 @@ class Kernel:
     (`interrupt` and `close` may come from any). Jupyter thins out heavy output (1 MB/s): take results from files.
     """
 
-    id: str
-
     def __init__(self, line: RuntimeLine, name: str) -> None:
-        raise NotImplementedError
+        self._line = line
+        self._name = name
+        self._link = Link(line, self._found())
+
+    @property
+    def id(self) -> str:
+        """Another one when it was gone and was made again."""
+        return self._link.kernel_id
 
     def run(self, cell: Cell) -> Generator[Output | None, None, Ending]:
         """Runs a cell; yields its output as it comes, None at least every second; returns its ending.
 
         A broken connection is made again and the output goes on. Unreachable when that does not succeed for two
-        minutes, Reclaimed when the runtime is gone.
+        minutes, Reclaimed when the runtime is gone. Closing the generator leaves the cell running.
         """
-        raise NotImplementedError
+        self._connect()
+        return (yield from Conversation(self._link, cell).go())
 
     def execute(
         self, code: str, on_output: Callable[[Output], None] | None = None, on_input: OnInput | None = None
     ) -> Ending:
         """The same in one call, silent."""
-        raise NotImplementedError
+        cell = self.run(Cell(code, on_input=on_input))
+        while True:
+            try:
+                output = next(cell)
+            except StopIteration as end:
+                ending: Ending = end.value
+                return ending
+            if output is not None and on_output is not None:
+                on_output(output)
 
     def busy(self, within_s: float = 2.0) -> bool:
         """Whether a cell runs in it, whoever started it: it does not answer within that time."""
-        raise NotImplementedError
+        deadline = time.monotonic() + within_s
+        watching = self.watch()
+        for _ in watching:
+            if time.monotonic() > deadline:
+                watching.close()
+                return True
+        return False
 
-    def watch(self) -> Iterator[Output | None]:
+    def watch(self) -> Generator[Output | None, None, Ending]:
         """The output of the cell that runs now, whoever started it, from now on, until the kernel is idle or dies."""
-        raise NotImplementedError
+        self._connect()
+        return (yield from Conversation(self._link, None).go())
 
     def interrupt(self) -> None:
         """KeyboardInterrupt in the running cell."""
-        raise NotImplementedError
+        self._link.control("interrupt")
 
     def restart(self) -> None:
         """A fresh process under the same name."""
-        raise NotImplementedError
+        self._link.disconnect()
+        self._link.control("restart")
 
     def shut_down(self) -> None:
         """End the kernel itself; fine when it is gone."""
-        raise NotImplementedError
+        self.close()
+        answer = self._line.ask(Ask("DELETE", f"/api/kernels/{quote(self.id, safe='')}"))
+        if answer.status == 404:
+            self._line.must_answer()
+        else:
+            good(answer, "ending a kernel")
 
     def close(self) -> None:
         """Close the connection; a `run` or `watch` in another thread ends with Unreachable."""
-        raise NotImplementedError
+        self._link.close()
 
     def __enter__(self) -> Kernel:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # inside
+
+    def _found(self) -> str:
+        """Jupyter keeps one kernel a session, and one session a path: asking twice is asking once."""
+        wanted = {"path": self._name, "name": self._name, "type": "console", "kernel": {"name": "python3"}}
+        answer = self._line.ask(Ask("POST", "/api/sessions", json.dumps(wanted).encode(), read_s=120.0))
+        if answer.status == 404:
+            self._line.must_answer()
+        kernel = json_object(good(answer, "starting a kernel"), PEER).get("kernel")
+        if not isinstance(kernel, dict) or not isinstance(kernel.get("id"), str) or not kernel["id"]:
+            raise RemoteError(f"{PEER} gave no kernel")
+        return str(kernel["id"])
+
+    def _connect(self) -> None:
+        """For a new cell: a kernel that is gone is made again."""
+        try:
+            self._link.connect()
+        except KernelGone:
+            self._link.kernel_id = self._found()
+            self._link.connect()
