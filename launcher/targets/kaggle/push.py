@@ -115,7 +115,7 @@ def _steps(pushing: Pushing) -> Iterator[Step]:
     mark = datasets.marker(written.folder, manifest.sha256)
     files = (*written.files, mark)
     yield from datasets.bring(api, datasets.Wanted(slug, files, "upload to Kaggle"))
-    text = _notebook(pushing, written, house)
+    text = _notebook(pushing, written)
     yield Step(State.SYNCING, "push", slug, handle={"kernel": slug}, resource=Resource("kernel", slug, nonce))
     pushed = _saved(pushing, text, (slug, *((house,) if house else ())))
     yield from _checked(pushing, pushed)
@@ -157,15 +157,13 @@ def _written(pushing: Pushing, house: str) -> payload.Payload:
     return payload.write(pushing.submission, folder, platform)
 
 
-def _notebook(pushing: Pushing, written: payload.Payload, house: str) -> str:
-    folders = [f"{INPUT}/{pushing.name}", *([f"{INPUT}/{house.partition('/')[2]}"] if house else [])]
+def _notebook(pushing: Pushing, written: payload.Payload) -> str:
     options = ipynb.Options(
-        platform="kaggle",
         title=pushing.name,
-        run_id=pushing.segment.run_id,
-        does="runs one segment of a job; `launcher attach` follows it",
+        does="`launcher attach` follows it.",
         readable=False,
-        folders=tuple(folders),
+        embed=False,
+        folders=(f"{INPUT}/{pushing.name}",),
     )
     return ipynb.notebook(written, options)
 

@@ -64,7 +64,8 @@ class Said:
         if stream == "stdout" and line.startswith(METRICS_MARK):
             return METRICS, _bytes(line[len(METRICS_MARK) :])
         if line.startswith(SESSION_MARK):
-            self.session = line[len(SESSION_MARK) :].strip()
+            number = line[len(SESSION_MARK) :].strip()
+            self.session = number if number.isdecimal() else ""
             return records.SAID, b""
         if line.startswith(ENDED_MARK):
             return records.SAID, b""
