@@ -36,6 +36,7 @@ FINAL = frozenset(
     {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT, State.PREEMPTED, State.LOST}
 )
 ORDER = list(State)
+REFUSED = "refused: "  # how the reason of a segment begins that was refused before it cost anything
 
 
 def advance(old: State, new: State) -> State:
@@ -151,8 +152,10 @@ def process_exit_code(state: State, exit_code: int | None, reason: str = "") -> 
         return 0
     if state in (State.TIMED_OUT, State.PREEMPTED):
         return 124
+    if state is State.FAILED and exit_code is None:
+        return 126 if reason.startswith(REFUSED) else 125
     if state is State.FAILED:
-        return 125 if exit_code is None else exit_code
+        return exit_code or 125
     if state is State.CANCELLED:
         return 137 if exit_code is None else exit_code
     return 125

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 METRICS = f"{records.OUT}/{records.METRICS}"
 MAX_LOG_LINE_BYTES = 1 << 20
+MAX_SAID_BYTES = 4096
 
 
 class Heard:
@@ -148,6 +149,9 @@ class Session:
                 yield item
 
     def _take(self, path: str, data: bytes) -> Iterator[Event]:
+        if path == records.SAID:
+            yield from self._said(data)
+            return
         limit = published.MAX_LINE_BYTES if path == records.MANIFEST else MAX_LOG_LINE_BYTES
         whole, rest = _whole_lines(self._lines.get(path, b""), data)
         if len(rest) > limit:
@@ -160,6 +164,14 @@ class Session:
             yield LogLines(whole)
         elif whole and path == METRICS:
             self.home.append_metrics(whole, self.segment.number)
+
+    def _said(self, data: bytes) -> Iterator[Event]:
+        """What the place says of its own work before the agent's: the last line is how far it is."""
+        whole, rest = _whole_lines(self._lines.get(records.SAID, b""), data)
+        self._lines[records.SAID] = rest[-MAX_SAID_BYTES:]
+        lines = whole[-MAX_SAID_BYTES:].decode("utf-8", "replace").split("\n")
+        if line := next((text for text in map(str.strip, reversed(lines)) if text), ""):
+            yield Progress("place", line)
 
     def _note(self, lines: bytes) -> None:
         self._manifest.update(lines)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from launcher.cli.session import Session
     from launcher.events import Result
     from launcher.runner.context import PlanRow
-    from launcher.target import Finding
+    from launcher.runner.quota import Told
+    from launcher.target import Finding, Quota
 
 Row = Mapping[str, Any]
 
@@ -88,6 +89,34 @@ def plan_value(row: PlanRow) -> dict[str, Any]:
     return {**vars(row), "limits": dict(row.limits), "travels": dict(row.travels), "notes": list(row.notes)}
 
 
+def quota_text(told: Sequence[Told]) -> str:
+    """One line a quota."""
+    heads = ["TARGET", "WHAT", "LEFT", "USED", "TOTAL", "UNIT", "MORE AT", "NOTE"]
+    rows: list[Sequence[object]] = []
+    for one in told:
+        rows += [_quota_row(quota) for quota in one.quotas]
+        if not one.quotas and not one.error:
+            rows.append((one.target, "", "", "", "", "", "", "counts nothing"))
+    return table(heads, rows) if rows else ""
+
+
+def quota_value(told: Sequence[Told]) -> dict[str, Any]:
+    """The quotas for `--json`, and who could not be asked."""
+    return {
+        "quotas": [{**vars(quota), "notes": list(quota.notes)} for one in told for quota in one.quotas],
+        "errors": [
+            {
+                "target": one.target,
+                "code": one.error.code,
+                "message": one.error.message,
+                "hint": one.error.hint,
+            }
+            for one in told
+            if one.error
+        ],
+    }
+
+
 def demo_text(result: Result) -> str:
     """What the demo has shown, and where to go from here."""
     digests = "sha256 {sha256} = {undisturbed_sha256}".format(**result.detail)
@@ -115,6 +144,12 @@ def _finding(target: str, finding: Finding) -> str:
     detail = f": {finding.detail}" if finding.detail else ""
     line = f"{'ok   ' if finding.ok else 'WRONG'}  {one_line(f'{target}  {finding.what}{detail}')}"
     return line + (f"\n       {one_line(finding.hint)}" if finding.hint and not finding.ok else "")
+
+
+def _quota_row(quota: Quota) -> Sequence[object]:
+    left, used, total = (None if n is None else f"{n:.1f}" for n in (quota.left, quota.used, quota.total))
+    notes = "; ".join(quota.notes)
+    return (quota.target, quota.what, left, used, total, quota.unit, quota.refreshes_at, notes)
 
 
 def _plan_row(row: PlanRow) -> list[object]:

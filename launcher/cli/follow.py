@@ -103,6 +103,8 @@ def what_next(result: Result) -> list[str]:
         return [f"launcher resume {run}", f"launcher release {run}"]
     if result.state == "failed":
         return [f"launcher logs {run} -n 50", f"launcher release {run}"]
+    if result.state == "pending" and "notebook" in result.detail:
+        return [f"launcher pull {run} --from-folder DIR"]
     return [f"launcher attach {run}", f"launcher cancel {run}"]
 
 

@@ -1,4 +1,4 @@
-"""cost."""
+"""quota, cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,25 @@ import click
 
 from launcher.cli.session import Session
 from launcher.cli.verb import verb, with_session
+
+
+@verb("quota")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@with_session
+def quota_command(session: Session, targets: tuple[str, ...]) -> int:
+    """Say what is left of free hours and balances (default: all targets, and the platforms signed in to)."""
+    from launcher.cli.answers import quota_text, quota_value
+    from launcher.runner.quota import exit_code, quota
+
+    session.remind()
+    told = quota(session.context, targets)
+    if not session.json:
+        for one in told:
+            if one.error:
+                session.say(f"{one.target}: {one.error.message}")
+                session.say(f"hint: {one.error.hint}" if one.error.hint else "")
+    session.tell(quota_value(told), lambda: quota_text(told))
+    return exit_code(told)
 
 
 @verb("cost", runs=True)

@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rerun": ("stop", "Run the same bundle and spec again, as a new run."),
     },
     "Money": {
+        "quota": ("money", "Say what is left of free hours and balances."),
         "cost": ("money", "Say what runs have cost."),
     },
     "More": {
@@ -35,6 +36,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "ssh": ("touch", "Open a terminal beside a live job."),
         "forward": ("touch", "Make a port of a live job this machine's."),
         "tensorboard": ("tensorboard", "Show runs in one TensorBoard here, living ones as they go."),
+        "notebook": ("notebook", "Write a job as a notebook to open by hand."),
         "lock": ("more", "Write the lock file of a job's requirements."),
         "target": ("target", "Add, list and remove targets."),
         "secret": ("secret", "Set, list and remove secrets."),
@@ -66,7 +68,7 @@ OTHERS = {
     "doctor": "check",
 }
 
-NOT_YET = ("offers", "quota", "reap", "notebook", "store", "watch")
+NOT_YET = ("offers", "reap", "store", "watch")
 
 
 def command_place(name: str) -> str | None:

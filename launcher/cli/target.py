@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from launcher.cli.session import Session
@@ -19,12 +21,20 @@ def target_command() -> None:
 @click.option("--host-key", metavar="SHA256:…", help="The server's fingerprint, known beforehand.")
 @click.option("--key", metavar="FILE", help="The private key to log in with.")
 @click.option("--docker", type=click.Choice(["auto", "always", "never"]), help="Default: auto.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting of its type.")
 @click.option("--replace", is_flag=True, help="Instead of the one that has this name.")
 @with_session
-def add_command(session: Session, name: str, address: str, replace: bool, **options: str | None) -> None:
+def add_command(
+    session: Session,
+    name: str,
+    address: str,
+    settings: tuple[str, ...],
+    replace: bool,
+    **options: str | None,
+) -> None:
     """Call ADDRESS (ssh://user@host:port, local, verda, kaggle, colab) NAME."""
     found = session.config.resolve_target(address)
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None} | _set(settings)
     target = session.config.add_target(name, {"type": found.type, **found.options, **given}, replace)
     session.tell(_value(target), lambda: f"{target.name} is {_address(target)}")
     session.next([f"launcher check {name}"])
@@ -53,6 +63,17 @@ def rm_command(session: Session, name: str) -> None:
     """Remove a target from targets.yaml; what runs there goes on."""
     session.config.remove_target(name)
     session.tell({"removed": name}, lambda: f"removed {name}")
+
+
+def _set(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in settings]
+    for text, (key, equals, value) in zip(settings, pairs, strict=True):
+        if not (key and equals and value):
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+    given = {key: value for key, _, value in pairs}
+    if "client" in given and not given["client"].startswith("~"):
+        given["client"] = os.path.abspath(given["client"])
+    return given
 
 
 def _value(target: object) -> dict[str, object]:

@@ -97,12 +97,17 @@ def attach_command(session: Session, run: str) -> int:
 @click.option("--checkpoints", type=click.Choice(["last", "best", "all"]), help="Which of them.")
 @click.option("--watch", is_flag=True, help="Go on until the run has ended.")
 @click.option("--out", metavar="DIR", help="Make a verified copy there.")
+@click.option("--from-folder", metavar="DIR", help="Take what a notebook wrote and you downloaded.")
 @with_session
 def pull_command(session: Session, run: str, **options: object) -> int:
     """Bring a run's outputs home: verified, and where an earlier pull stopped."""
     from launcher.cli.follow import work
     from launcher.runner.results import pull
 
+    if options["watch"] and options["from_folder"]:
+        raise click.UsageError(
+            "--watch waits for a place, --from-folder reads what is here: name one of them"
+        )
     return work(session, pull(session.context, session.run(run), **options))  # type: ignore[arg-type]
 
 

@@ -87,3 +87,4 @@ class PlanRow:
     limits: Mapping[str, str] = field(default_factory=dict)
     travels: Mapping[str, int] = field(default_factory=dict)  # what -> bytes
     notes: Sequence[str] = ()
+    setup_s: float | None = None  # before the job's first line, where that is paid for

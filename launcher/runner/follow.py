@@ -11,6 +11,7 @@ from launcher.events import Event, LogLines, Notice, Result, StateChanged
 from launcher.run import Run, Segment
 from launcher.runner import settle
 from launcher.runner.context import Context, LogQuery
+from launcher.runner.giveback import and_give_back
 from launcher.runner.homes import home_of
 from launcher.runner.logquery import chosen
 from launcher.session import Heard, Session
@@ -84,12 +85,14 @@ def _once(ctx: Context, run: Run, segment: Segment, target: Target, home: Home) 
         session = Session(folder, home, segment)
         yield from session.follow()
         note_facts(ctx, run, segment, session)
+        place = (target, segment)
         if session.exit:
-            yield from settle.proven(ctx, run, segment, session.exit)
+            settled = settle.proven(ctx, run, segment, session.exit)
+            yield from and_give_back(ctx, run, place, settled)
         elif session.ended:
             status = target.status(segment)
             if status.state.final:
-                yield from settle.lost(ctx, run, segment, status)
+                yield from and_give_back(ctx, run, place, settle.lost(ctx, run, segment, status))
 
 
 def catch_up(ctx: Context, run: Run, home: Home, segment: Segment | None = None) -> Iterator[Event]:
@@ -105,7 +108,8 @@ def catch_up(ctx: Context, run: Run, home: Home, segment: Segment | None = None)
         yield from session.catch_up()
         note_facts(ctx, run, segment, session)
         if session.exit:
-            yield from settle.proven(ctx, run, segment, session.exit)
+            settled = settle.proven(ctx, run, segment, session.exit)
+            yield from and_give_back(ctx, run, (target, segment), settled)
 
 
 def note_facts(ctx: Context, run: Run, segment: Segment, session: Session) -> None:

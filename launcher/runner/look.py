@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from launcher.agent import records
@@ -51,7 +52,8 @@ def look(ctx: Context, run: Run) -> None:
     if segment is None or segment.state.final or not segment.handed_over:
         return
     try:
-        seen = target_of(ctx, segment.target).status(segment)
+        target = target_of(ctx, segment.target)
+        seen = target.status(segment)
     except Unreachable:
         since = segment.unreachable_since or records.utc()
         ctx.ledger.update_segment(run.id, segment.number, unreachable_since=since)
@@ -59,7 +61,7 @@ def look(ctx: Context, run: Run) -> None:
     except LauncherError as e:
         ctx.ledger.event(run.id, "look-error", {"message": e.message})
         return
-    ended = {"ended_at": records.utc()} if seen.state.final else {}
+    ended = {"ended_at": _end(segment, target.limits.max_time_s)} if seen.state.final else {}
     ctx.ledger.update_segment(
         run.id,
         segment.number,
@@ -69,6 +71,15 @@ def look(ctx: Context, run: Run) -> None:
         unreachable_since=None,
         **ended,
     )
+
+
+def _end(segment: Segment, longest_s: float | None) -> str:
+    """Now; a session that only lasts so long has ended by then, whenever somebody looks."""
+    now = str(records.utc())
+    if longest_s is None or not segment.started_at:
+        return now
+    start = datetime.datetime.fromisoformat(segment.started_at).timestamp()
+    return min(now, str(records.utc(start + longest_s)))
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -36,8 +36,10 @@ def save(ctx: Context, run: Run, segment: Segment, step: Step) -> Iterator[Event
     if step.handle is not None:
         ledger.save_handle(run.id, number, step.handle)
     if step.handed_over:
-        ledger.update_segment(run.id, number, state=State.RUNNING, handed_over=True, started_at=records.utc())
-        yield StateChanged(run.id, number, State.RUNNING.value)
+        # what the user has yet to open runs no time
+        began = {"started_at": records.utc()} if step.state is State.RUNNING else {}
+        ledger.update_segment(run.id, number, state=step.state, handed_over=True, **began)
+        yield StateChanged(run.id, number, step.state.value)
     elif not step.state.final and step.state is not segment.state:
         ledger.update_segment(run.id, number, state=step.state)
     if step.notice:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from launcher.agent import records
 from launcher.errors import Refused, RunNotFound, Unreachable
@@ -14,6 +16,7 @@ from launcher.run import Run, Segment, State, new_id
 from launcher.runner import control, follow, settle
 from launcher.runner.context import Context, ResumeRequest
 from launcher.runner.homes import claimed, home_of
+from launcher.runner.ladder import MOVES_ON, Ladder, about, given_up
 from launcher.runner.load import cost_of
 from launcher.runner.order import order, spent_s
 from launcher.runner.pack import recorded_bundle, recorded_lock
@@ -25,54 +28,134 @@ from launcher.targets.registry import target_of
 from launcher.vault import Home, HomeArtifact
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """A new run that is not recorded yet, its home, and the checkpoint that it begins from."""
+
+    run: Run
+    home: Home
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """A new run and its first target; `ladder` has the targets that come after it, for `need`."""
+
+    made: Fresh
+    target: Target
+    detach: bool = False
+    ladder: Ladder | None = None
+    need: Need | None = None
+
+
 def resume(ctx: Context, run: Run, request: ResumeRequest) -> Iterator[Event]:
     """A further segment from the newest complete checkpoint. The old one is stopped, or fenced off if silent."""
-    if run.state is State.SUCCEEDED:
-        raise Refused(f"{run.id} has succeeded; there is nothing to resume", f"launcher rerun {run.id}")
-    run = _with_new_limits(ctx, run, request)
+    run = resumable(ctx, run, request)
     target = target_of(ctx, request.on or (run.newest.target if run.newest else "local"))
-    _fits(ctx, run, target)
-    yield from _close_newest(ctx, run)
-    if ctx.ledger.run(run.id).state is State.SUCCEEDED:
-        yield Notice(f"{run.id} finished while it was being stopped; there is nothing to resume")
-        yield settle.result(ctx.ledger.run(run.id))
+    yield from _fits(ctx, run, target)
+    if not (yield from ready_to_go_on(ctx, run)):
         return
     with claimed(run) as home:
-        run = ctx.ledger.run(run.id)
-        segment = _next_segment(run, home, target.name)
-        checkpoint = _checkpoint(home, request.checkpoint)
-        handle = {"resume": checkpoint.name if checkpoint else None, "target": target.name}
-        ctx.ledger.add_segment(dataclasses.replace(segment, handle=handle))
-        what = f"checkpoint {checkpoint.name}" if checkpoint else "the beginning: no checkpoint is home"
-        yield Notice(f"{run.id} goes on as segment {segment.number} on {target.name} from {what}")
+        yield from add_segment(ctx, run, home, Next(target, request.checkpoint))
         yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
         yield from followed(ctx, run, target, home, request.detach)
+
+
+def resumable(ctx: Context, run: Run, request: ResumeRequest) -> Run:
+    """The run with its new limits. Refused when it has succeeded or used its time."""
+    if run.state is State.SUCCEEDED:
+        raise Refused(f"{run.id} has succeeded; there is nothing to resume", f"launcher rerun {run.id}")
+    return _with_new_limits(ctx, run, request)
+
+
+def ready_to_go_on(ctx: Context, run: Run) -> Generator[Event, None, bool]:
+    """Stop or fence the newest segment; False when it succeeded meanwhile."""
+    yield from _close_newest(ctx, run)
+    if ctx.ledger.run(run.id).state is not State.SUCCEEDED:
+        return True
+    yield Notice(f"{run.id} finished while it was being stopped; there is nothing to resume")
+    yield settle.result(ctx.ledger.run(run.id))
+    return False
+
+
+@dataclass(frozen=True)
+class Next:
+    """Where a further segment goes, from which checkpoint (the newest), and what its target must know."""
+
+    target: Target
+    checkpoint: str | None = None
+    handle: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_segment(ctx: Context, run: Run, home: Home, following: Next) -> Iterator[Event]:
+    """Record a further segment from a checkpoint that is home."""
+    run = ctx.ledger.run(run.id)
+    name = following.target.name
+    segment = _next_segment(run, home, name)
+    checkpoint = _checkpoint(home, following.checkpoint)
+    handle = {"resume": checkpoint.name if checkpoint else None, "target": name, **following.handle}
+    ctx.ledger.add_segment(dataclasses.replace(segment, handle=handle))
+    what = f"checkpoint {checkpoint.name}" if checkpoint else "the beginning: no checkpoint is home"
+    yield Notice(f"{run.id} goes on as segment {segment.number} on {name} from {what}")
 
 
 def rerun(ctx: Context, run: Run, on: str | None, detach: bool = False) -> Iterator[Event]:
     """A new run of the same bundle and spec; `parent` names the old one."""
     target = target_of(ctx, on or (run.newest.target if run.newest else "local"))
-    _fits(ctx, run, target)
+    yield from _fits(ctx, run, target)
     fresh = new_id(run.name)
     home = Home.create(_beside(run, fresh))
     again = Run(fresh, run.name, records.utc(), str(home.path), run.spec, run.facts, parent=run.id)
     source = run.facts.get("from") or {}
-    yield from start(ctx, again, target, home, detach, source.get("checkpoint"))
+    yield from start(ctx, Start(Fresh(again, home, source.get("checkpoint")), target, detach))
 
 
-def start(
-    ctx: Context, run: Run, target: Target, home: Home, detach: bool, resume_from: str | None = None
-) -> Iterator[Event]:
+def start(ctx: Context, begin: Start) -> Iterator[Event]:
     """Record a new run with its first segment, place it, follow it."""
-    handle = {"resume": resume_from, "target": target.name}
-    first = Segment(run.id, 0, target.name, handle, created_at=records.utc())
+    run, home = begin.made.run, begin.made.home
+    yield from record(ctx, begin.made, begin.target)
+    with home.writer():
+        target = yield from _placed(ctx, begin)
+        yield from followed(ctx, run, target, home, begin.detach)
+
+
+def record(
+    ctx: Context, made: Fresh, target: Target, handle: Mapping[str, Any] | None = None
+) -> Iterator[Event]:
+    """The run and its first segment into the ledger, before anything is done about it."""
+    run = made.run
+    known = {**_first_handle(made, target), **(handle or {})}
+    first = Segment(run.id, 0, target.name, known, created_at=records.utc())
     # both at once: a run that a crash left without a segment could be neither finished nor undone
     ctx.ledger.create_run(dataclasses.replace(run, segments=(first,)))
     yield StateChanged(run.id, 0, State.PENDING.value)
     yield Notice(f"run {run.id} on {target.name} → {run.home}")
-    with home.writer():
-        yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
-        yield from followed(ctx, run, target, home, detach)
+
+
+def _first_handle(made: Fresh, target: Target) -> dict[str, Any]:
+    """What a segment must know that begins a run, from another run's checkpoint perhaps."""
+    source = made.run.facts.get("from") or {}
+    return {"resume": made.checkpoint, "resume_run": source.get("run"), "target": target.name}
+
+
+def _placed(ctx: Context, begin: Start) -> Generator[Event, None, Target]:
+    """On the first target of the ladder that takes it. Each that refuses is a failed segment."""
+    run, target = begin.made.run, begin.target
+    while True:
+        try:
+            yield from finish_submission(ctx, ctx.ledger.run(run.id), target)
+            return target
+        except MOVES_ON as e:
+            following = None
+            if begin.ladder and begin.need:
+                following = yield from begin.ladder.next(begin.need)
+            if following is None:
+                raise
+            yield Notice(f"{target.name}: {e.message}; going on with {following.name}", "warning")
+            yield from given_up(ctx, run, target, e)
+            target = following
+            segment = _next_segment(ctx.ledger.run(run.id), begin.made.home, target.name)
+            ctx.ledger.add_segment(dataclasses.replace(segment, handle=_first_handle(begin.made, target)))
 
 
 def finish_submission(ctx: Context, run: Run, target: Target) -> Iterator[Event]:
@@ -89,7 +172,7 @@ def finish_submission(ctx: Context, run: Run, target: Target) -> Iterator[Event]
         bundle=bundle,
         order=told,
         lock=lock,
-        secrets=gather(ctx.config, spec.secrets),
+        secrets=gather(ctx.config, spec.secrets) if target.limits.secrets else {},
         resume_from=resume_from,
         image=str(run.facts.get("image", "build")),
         data=recorded_sources(ctx, run),
@@ -159,9 +242,9 @@ def _resume_source(ctx: Context, run: Run, segment: Segment) -> HomeArtifact | N
     wanted = segment.handle.get("resume")
     if not wanted:
         return None
-    if run.facts.get("from") and segment.number == 0:
-        return _checkpoint(home_of(ctx.ledger.run(run.facts["from"]["run"])), wanted)
-    return _checkpoint(home_of(run), wanted)
+    source = run.facts.get("from")
+    of = segment.handle.get("resume_run") or (source["run"] if source and segment.number == 0 else run.id)
+    return _checkpoint(home_of(ctx.ledger.run(of)), wanted)
 
 
 def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Run:
@@ -183,10 +266,11 @@ def _with_new_limits(ctx: Context, run: Run, request: ResumeRequest) -> Run:
     return run
 
 
-def _fits(ctx: Context, run: Run, target: Target) -> None:
+def _fits(ctx: Context, run: Run, target: Target) -> Iterator[Event]:
     offer = target.offers(Need(JobSpec.from_json(run.spec), recorded_lock(ctx, run)))[0]
     if not offer.fits:
         raise Refused(f"{target.name}: {offer.why_not}")
+    yield from about(ctx, target, offer)
 
 
 def _beside(run: Run, fresh: str) -> str:

@@ -10,16 +10,26 @@ from launcher.agent import records
 from launcher.errors import IntegrityError, LauncherError, Refused, RunNotFound
 from launcher.events import ArtifactHome, Event, LogLines, Notice, Result
 from launcher.run import Run
-from launcher.runner import follow
+from launcher.runner import follow, fromfolder
 from launcher.runner.context import Context
 from launcher.runner.homes import home_of
 from launcher.vault import Home, HomeArtifact, digest_of
 
 
-def pull(ctx: Context, run: Run, checkpoints: str | None, out: str | None, watch: bool) -> Iterator[Event]:
-    """All that is there comes home; `watch` goes on until the end; `out` gets a verified copy."""
+def pull(
+    ctx: Context,
+    run: Run,
+    checkpoints: str | None,
+    out: str | None,
+    watch: bool,
+    from_folder: str | None = None,
+) -> Iterator[Event]:
+    """All that is there comes home; `watch` goes on until the end; `out` gets a verified copy. `from_folder`
+    is read instead of the place where the run lives."""
     home = home_of(run)
-    if watch:
+    if from_folder is not None:
+        yield from fromfolder.bring(ctx, run, from_folder)
+    elif watch:
         for event in follow.attach(ctx, run):
             if not isinstance(event, LogLines | Result):
                 yield event

@@ -32,14 +32,16 @@ def proven(ctx: Context, run: Run, segment: Segment, record: ExitRecord) -> Iter
 
 
 def lost(ctx: Context, run: Run, segment: Segment, status: Status) -> Iterator[Event]:
-    """The machine answers, and there is neither an agent nor an exit record."""
+    """No agent lives there any more and there is no exit record: it ran as long as its log at home says."""
+    first, last = home_of(run).times(segment.number)
     ctx.ledger.update_segment(
         run.id,
         segment.number,
         state=status.state,
         reason=status.reason,
         exit_code=status.exit_code,
-        ended_at=records.utc(),
+        started_at=segment.started_at or first,
+        ended_at=last or segment.started_at or records.utc(),
         unreachable_since=None,
     )
     ctx.ledger.save_handle(run.id, segment.number, {"home": True})

@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.agent import records
-from launcher.errors import LauncherError, Refused, SpecError, TargetError
-from launcher.events import Event, Notice
-from launcher.job.spec import JobSpec
+from launcher.errors import LauncherError, Refused, SpecError
+from launcher.events import Event
+from launcher.job.spec import JobSpec, LoadedJob
 from launcher.run import Run, Segment, new_id
 from launcher.runner import sources
 from launcher.runner.context import Context, PlanRow, RunRequest
+from launcher.runner.ladder import Ladder
 from launcher.runner.load import load_job
 from launcher.target import Need, Offer, Target
 from launcher.targets.registry import target_of
 
 if TYPE_CHECKING:
     from launcher.runner.pack import Packed
+    from launcher.runner.relay import Fresh
 
 # What packs and follows is imported while the first target already connects.
 
 
 def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
     """Pack, place, follow. Refusals come before anything is created anywhere."""
-    loaded = load_job(ctx, request)
-    targets = _ladder(ctx, request, loaded.spec)
-    targets[0].warm()
+    loaded = checked(ctx, request)
+    ladder = Ladder(ctx, request.on or loaded.spec.targets)
+    ladder.warm()
     from launcher.runner.pack import pack
-    from launcher.runner.relay import start
-    from launcher.vault import Home
+    from launcher.runner.relay import Start, start
 
     loaded = sources.settled(loaded, request)
     packed = yield from pack(ctx, request, loaded)
-    target = yield from _choose(targets, Need(packed.spec, packed.lock))
+    need = Need(packed.spec, packed.lock)
+    target = yield from ladder.first(need)
+    made = yield from make(ctx, request, loaded, packed)
+    yield from start(ctx, Start(made, target, request.detach, ladder, need))
+
+
+def checked(ctx: Context, request: RunRequest) -> LoadedJob:
+    """The job, unless no target of this version can do it."""
+    loaded = load_job(ctx, request)
+    if later := _not_yet(loaded.spec):
+        raise Refused(*later)
+    return loaded
+
+
+def make(
+    ctx: Context, request: RunRequest, loaded: LoadedJob, packed: Packed
+) -> Generator[Event, None, Fresh]:
+    """A new run with its home, not recorded yet."""
+    from launcher.runner.relay import Fresh
+    from launcher.vault import Home
+
     data = yield from sources.gather(ctx, loaded, request)
     name = request.name or packed.spec.name
     run_id = new_id(name)
@@ -43,7 +64,7 @@ def run(ctx: Context, request: RunRequest) -> Iterator[Event]:
     home = Home.create(Path(request.out or "runs").absolute() / run_id)
     facts = {**packed.facts(), "args": list(request.args), "image": request.image, "data": data, **source}
     fresh = Run(run_id, name, records.utc(), str(home.path), packed.spec.to_json(), facts)
-    yield from start(ctx, fresh, target, home, request.detach, _resume_name(source))
+    return Fresh(fresh, home, source["from"]["checkpoint"] if source else None)
 
 
 def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
@@ -73,7 +94,7 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
             continue
         notes = [*([note] if note else []), *also, *sources.notes(data, lacks)]
         more = {f"data {key}": size for key, size in lacks.items()}
-        rows.append(dataclasses.replace(_row(offer, loaded.spec, notes), travels={**travels, **more}))
+        rows.append(dataclasses.replace(_row(target, offer, loaded.spec, notes), travels={**travels, **more}))
     return rows
 
 
@@ -97,12 +118,6 @@ def dry_run(ctx: Context, request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _ladder(ctx: Context, request: RunRequest, spec: JobSpec) -> list[Target]:
-    if later := _not_yet(spec):
-        raise Refused(*later)
-    return [target_of(ctx, name) for name in (request.on or spec.targets)]
-
-
 def _not_yet(spec: JobSpec) -> tuple[str, str] | None:
     """(message, hint) about a part of the spec that no target of this version can do."""
     if spec.resources.nodes > 1:
@@ -113,25 +128,6 @@ def _not_yet(spec: JobSpec) -> tuple[str, str] | None:
     if spec.store:
         return "store: is not in this version", "remove it from job.yaml"
     return None
-
-
-def _choose(targets: Sequence[Target], need: Need) -> Generator[Event, None, Target]:
-    """The first of the ladder that fits. One target alone says its own reason."""
-    why: list[str] = []
-    for target in targets:
-        try:
-            offer = target.offers(need)[0]
-        except TargetError as e:
-            if len(targets) == 1:
-                raise
-            why.append(f"{target.name}: {e.message}")
-            continue
-        if offer.fits:
-            for line in why:
-                yield Notice(f"skipped {line}", "warning")
-            return target
-        why.append(f"{target.name}: {offer.why_not}")
-    raise Refused("; ".join(why))
 
 
 def _source(ctx: Context, text: str | None) -> dict[str, Any]:
@@ -153,12 +149,11 @@ def _source(ctx: Context, text: str | None) -> dict[str, Any]:
     return {"from": {"run": run_.id, "checkpoint": found.name, "digest": found.digest}}
 
 
-def _resume_name(source: dict[str, Any]) -> str | None:
-    return source["from"]["checkpoint"] if source else None
-
-
-def _row(offer: Offer, spec: JobSpec, notes: list[str]) -> PlanRow:
+def _row(target: Target, offer: Offer, spec: JobSpec, notes: list[str]) -> PlanRow:
     limits = {"time": f"{spec.limits.time_s / 3600:g} h"}
+    session_s = target.limits.max_time_s
+    if session_s is not None:
+        limits["session"] = f"{session_s / 3600:g} h"
     price = "free" if offer.price_per_hour is None else f"{offer.price_per_hour} {offer.currency}/h"
     return PlanRow(
         offer.target,
@@ -168,5 +163,22 @@ def _row(offer: Offer, spec: JobSpec, notes: list[str]) -> PlanRow:
         offer.what,
         price,
         limits,
-        notes=[*offer.notes, *notes],
+        notes=[*_of_the_place(target, offer, spec), *offer.notes, *notes],
+        setup_s=offer.setup_s,
     )
+
+
+def _of_the_place(target: Target, offer: Offer, spec: JobSpec) -> list[str]:
+    """What a place that is no machine does otherwise."""
+    limits, notes = target.limits, []
+    if offer.setup_s is not None:
+        paid = " of GPU quota" if spec.resources.gpu else ""
+        notes.append(f"set-up about {max(1, round(offer.setup_s / 60))} min{paid}")
+    if limits.max_time_s is not None and spec.limits.time_s > limits.max_time_s:
+        said = f"its sessions end after {limits.max_time_s / 3600:g} h"
+        notes.append(f"{said}: `launcher resume` goes on from the newest checkpoint")
+    if not limits.survives_laptop:
+        notes.append("needs this laptop: what nobody follows is ended there")
+    if not limits.live_checkpoints:
+        notes.append("checkpoints come home when its session has ended")
+    return notes

@@ -56,5 +56,8 @@ def _living(ctx: Context, run: Run) -> tuple[MachineTarget, Segment]:
         raise Refused(f"{run.id} is {run.state.value}, not running")
     target = target_of(ctx, segment.target)
     if not isinstance(target, MachineTarget):
-        raise Refused(f"{segment.target} gives no way in")
+        raise Refused(
+            f"{segment.target} gives no way in: exec, ssh and forward need a machine",
+            f"`launcher logs {run.id} -f` shows what the job prints",
+        )
     return target, segment

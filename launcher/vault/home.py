@@ -106,6 +106,10 @@ class Home:
         """For onlookers: the new position and the complete lines of log.jsonl from `position` on."""
         return log.tail(self.log_path, position)
 
+    def times(self, segment: int) -> tuple[str | None, str | None]:
+        """When the first and the last line that is home of a segment were written; None for none."""
+        return log.times(self.log_path, segment)
+
     # metrics
 
     def append_metrics(self, raw: bytes, segment: int) -> int:

@@ -137,6 +137,15 @@ def last_seq(path: Path) -> int:
         return 0
 
 
+def times(path: Path, segment: int) -> tuple[str | None, str | None]:
+    """When the first and the last line that is home of a segment were written; None for none."""
+    try:
+        with path.open("rb") as file:
+            return logsearch.times(file.fileno(), segment)
+    except FileNotFoundError:
+        return None, None
+
+
 def _late(segment: int) -> str:
     return f"late.{segment}.jsonl"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from launcher.errors import IntegrityError
@@ -45,6 +46,20 @@ def last_seq_before(fd: int, end: int) -> int:
         return 0
     start = _line_start(fd, end - 1)
     return numbers(os.pread(fd, end - start, start))[0]
+
+
+def times(fd: int, segment: int) -> tuple[str | None, str | None]:
+    """The times of the first and the last line of a segment; None when it has none."""
+    whole = end_of(fd)[0]
+    start, end = start_of(fd, whole, segment), start_of(fd, whole, segment + 1)
+    if start >= end:
+        return None, None
+    last = _line_start(fd, end - 1)
+    return _time_at(fd, start, end), _time_at(fd, last, end)
+
+
+def _time_at(fd: int, start: int, end: int) -> str:
+    return str(json.loads(os.pread(fd, _line_end(fd, start, end) - start, start))["time"])
 
 
 def _segment_at(fd: int, start: int, end: int) -> int:

@@ -1,0 +1,40 @@
+"""What is paid for by the hour is given back without being asked, once all that it held is home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.errors import LauncherError
+from launcher.events import Event, Notice, Progress, Result
+from launcher.run import Run, Segment
+from launcher.runner.context import Context
+from launcher.target import Target
+
+
+def and_give_back(
+    ctx: Context, run: Run, place: tuple[Target, Segment], settled: Iterator[Event]
+) -> Iterator[Event]:
+    """The events of a segment's end; before the result its paid resources are released."""
+    for event in settled:
+        if isinstance(event, Result):
+            yield from _give_back(ctx, run, *place)
+        yield event
+
+
+def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iterator[Event]:
+    held = ctx.ledger.resources(run.id, paid_only=True)
+    names = [one.resource.id for one in held if one.segment == segment.number]
+    if not names:
+        return
+    try:
+        for step in target.release(ctx.ledger.run(run.id).segments[segment.number]):
+            if step.released:
+                ctx.ledger.released(run.id, step.released.kind, step.released.id)
+            if step.phase:
+                yield Progress(step.phase, step.detail, finished=True)
+    except LauncherError as e:
+        said = f"{e.message}; {', '.join(names)} on {target.name} may still cost"
+        yield Notice(f"{said}: launcher release {run.id}", "warning")
+        return
+    ctx.ledger.event(run.id, "given-back", {"segment": segment.number, "resources": names})
+    yield Notice(f"all is home: gave {', '.join(names)} on {target.name} back")
