@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.agent import records
-from launcher.errors import RemoteError
+from launcher.errors import RemoteError, Unreachable
 from launcher.target import Range
 from launcher.targets.colab import cells
 from launcher.targets.colab.files import RuntimeFiles
@@ -51,6 +51,7 @@ class ColabFolder:
         self._line, self._spot, self._visit = line, spot, visit
         self._files = RuntimeFiles(line) if line else None
         self._kernel: Kernel | None = None
+        self._closed = False
 
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         if self._files is None:
@@ -86,6 +87,7 @@ class ColabFolder:
 
     def close(self) -> None:
         """A follower in another thread ends with Unreachable."""
+        self._closed = True
         if self._kernel is not None:
             self._kernel.close()
         if self._line is not None:
@@ -99,6 +101,8 @@ class ColabFolder:
         with Kernel(self._line, self._spot.kernel) as kernel:
             self._kernel = kernel
             for output in self._outputs(kernel, list(tails)):
+                if self._closed:
+                    raise Unreachable("the connection to Colab was closed here")
                 now = time.monotonic()
                 if output or now - looked > LOOK_S:
                     looked = beaten = now
@@ -115,8 +119,7 @@ class ColabFolder:
         code = cells.watching(self._spot.payload, self._spot.folder, names)
         failures = 0
         while failures < TRIES:
-            if kernel.busy():
-                yield from kernel.watch()
+            yield from kernel.watch()
             begun = time.monotonic()
             ending = yield from kernel.run(Cell(code, silent=False))
             if ending.status == "ok":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from launcher.targets.colab.folder import ROOT, SEGMENTS, Spot
 from launcher.targets.colab.kernel import Cell, Kernel
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 
-SESSION_S = 12 * 3600.0
+PLATFORM = payloads.Platform("colab", ROOT, SEGMENTS, session_s=12 * 3600.0, secrets=payloads.SENT)
 FOLLOWED = (records.LOG, records.MANIFEST, f"{records.OUT}/{records.METRICS}")
 
 
@@ -92,15 +91,7 @@ def hand_back(api: ColabAPI, wanted: Wanted, endpoint: str | None) -> None:
 def _runtime(placing: Placing) -> Generator[Step, None, Runtime]:
     """The one that an earlier try was given, else a new one."""
     runtime = placing.api.assign(placing.wanted)
-    known = placing.segment.handle
-    since = time.time()
-    if known.get("endpoint") == runtime.endpoint:
-        since = float(known.get("assigned_at") or since)
-    handle = {
-        "endpoint": runtime.endpoint,
-        "assigned_at": since,
-        "machine": _machine(placing.wanted, runtime),
-    }
+    handle = {"endpoint": runtime.endpoint, "machine": _machine(placing.wanted, runtime)}
     yield Step(State.PROVISIONING, "runtime", shown(placing.wanted), 1, 1, handle=handle)
     if wrong := outcomes.mismatch(placing.wanted, runtime):
         raise wrong
@@ -156,7 +147,7 @@ def _send(placing: Placing, files: RuntimeFiles) -> Generator[Step, None, str]:
     """Everything that is not there yet; the list of all, which names their hashes, last. Returns its own."""
     folder, there = _scratch(placing), placing.spot.payload
     try:
-        payload = payloads.write(placing.submission, folder, _platform(placing))
+        payload = payloads.write(placing.submission, folder, PLATFORM)
         agent = payload.file(payloads.AGENT).sha256
         yield Step(State.SYNCING, "upload", there, handle={"agent": agent, "environment": payload.key})
         files.make_folder(there)
@@ -207,14 +198,6 @@ def _before_start(error: LauncherError) -> LauncherError:
             "try again later, or choose another target with --on",
         )
     return error
-
-
-def _platform(placing: Placing) -> payloads.Platform:
-    since = placing.segment.handle.get("assigned_at")
-    passed = max(0.0, time.time() - float(since)) if since else 0.0
-    return payloads.Platform(
-        "colab", ROOT, SEGMENTS, session_s=max(60.0, SESSION_S - passed), secrets=payloads.SENT
-    )
 
 
 def _scratch(placing: Placing) -> Path:
