@@ -49,7 +49,7 @@ class _Download:
         """Nothing is taken from a folder whose log or manifest was changed after the end."""
         data = b"".join(chunk for _, chunk in self.folder.read([Range(records.EXIT)]))
         if data:
-            record = published.exit_record(data, segment.run_id, segment.number)
+            record = self._end(data, segment)
             self._same(records.LOG, (record.log_size, record.log_sha256))
             self._same(records.MANIFEST, (record.manifest_size, record.manifest_sha256))
         begun, digest = self.home.segment_digest(segment.number)
@@ -58,6 +58,13 @@ class _Download:
                 f"{self.folder.path / records.LOG} does not go on from what is home of this segment",
                 "it was changed, or is an older download",
             )
+
+    def _end(self, data: bytes, segment: Segment) -> published.ExitRecord:
+        try:
+            return published.exit_record(data, segment.run_id, segment.number)
+        except IntegrityError as e:
+            said = f"{self.folder.path / records.EXIT}: {e.message}"
+            raise IntegrityError(said, e.hint or "download it again, into an empty folder") from e
 
     def lacking(self) -> list[str]:
         """Outputs that the manifest names and that are not in the folder."""
