@@ -88,10 +88,19 @@ def release_file(ending: str) -> bytes:
 
 def fetch(url: str, accept: str = "*/*") -> bytes:
     """The whole of a URL; Unreachable when there is no answer."""
+    data = page(url, accept, there=True)
+    assert data is not None
+    return data
+
+
+def page(url: str, accept: str, there: bool = False) -> bytes | None:
+    """As `fetch`; None for what is not found, unless it must be `there`."""
     import requests
 
     try:
         answer = requests.get(url, headers={"Accept": accept}, timeout=TIMEOUT_S)
+        if answer.status_code in (403, 404) and not there:  # PyTorch's index answers 403
+            return None
         answer.raise_for_status()
         return answer.content
     except requests.RequestException as error:

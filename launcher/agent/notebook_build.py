@@ -65,8 +65,9 @@ def _locked(payload, say):
     wheels = _wheelhouse(facts)
     if wheels:
         say("environment: from %s" % wheels)
-        variables.update(_OFFLINE, UV_FIND_LINKS=_named(wheels, os.path.join(root, "wheels")))
-        script = _with_interpreter(script, told, wheels)
+        links = _named(wheels, os.path.join(root, "wheels"))
+        variables.update(_OFFLINE, UV_FIND_LINKS=links)
+        script = _with_interpreter(script, told, wheels, links)
     _uv(told, os.path.join(root, "tools"), wheels, say)
     code, said = _run(script, variables, say)
     ready = next((line for line in said if line.startswith("{")), None)
@@ -78,7 +79,7 @@ def _locked(payload, say):
 
 def _say_ready(ready, env, seconds, say):
     kind = "uv's own build" if ready.get("interpreter") == "managed" else "found on this machine"
-    say("environment %s: %s" % (ready.get("key"), "%.1f min" % (seconds / 60) if seconds > 1 else "ready"))
+    say("environment %s: ready in %s" % (ready.get("key"), _span(seconds)))
     say("interpreter: CPython %s, %s, %s/bin/python" % (ready.get("python"), kind, env))
 
 
@@ -129,7 +130,8 @@ def _wheelhouse(facts):
     folder = facts.get("wheelhouse") or ""
     if not folder:
         return ""
-    for one in (folder, *sorted(glob.glob(os.path.join(folder, "*")))):
+    inside, name = os.path.split(folder)
+    for one in (folder, *sorted(glob.glob(os.path.join(inside, "*", "*", name)))):  # datasets/<user>/<name>
         if os.path.exists(os.path.join(one, "wheelhouse.json")):
             return one
     raise NotebookError("%s is not there, or has no wheelhouse.json: is the dataset attached?" % folder)
@@ -147,15 +149,17 @@ def _named(wheels, folder):
     return folder
 
 
-def _with_interpreter(script, told, wheels):
+def _with_interpreter(script, told, wheels, folder):
     """The script with the interpreter's address in the wheelhouse; its hash stays in the script."""
     url = (told.get("interpreter") or {}).get("url")
-    path = os.path.join(wheels, "python.bin")
-    return (
-        script.replace(json.dumps(url), json.dumps("file://" + path))
-        if url and os.path.exists(path)
-        else script
-    )
+    if not url:
+        return script
+    link = os.path.join(
+        folder, "python-" + url.rpartition("/")[2].replace("%2B", "+")
+    )  # uv looks at the ending
+    if not os.path.lexists(link):
+        os.symlink(os.path.join(wheels, "python.bin"), link)
+    return script.replace(json.dumps(url), json.dumps("file://" + link))
 
 
 def _run(script, variables, say):
@@ -178,7 +182,7 @@ def _run(script, variables, say):
             try:
                 line = lines.get(timeout=TELL_S)
             except queue.Empty:
-                say("environment: %.1f min so far" % ((time.monotonic() - began) / 60))
+                say("environment: %s so far" % _span(time.monotonic() - began))
                 continue
             if line is None:
                 return process.wait(), said
@@ -189,6 +193,10 @@ def _run(script, variables, say):
         os.killpg(process.pid, 9)
         process.wait()
         raise
+
+
+def _span(seconds):
+    return "%.1f min" % (seconds / 60) if seconds >= 60 else "%.1f s" % seconds
 
 
 def _read(pipe, lines):

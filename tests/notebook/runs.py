@@ -119,7 +119,6 @@ def execute(text: str, folder: Path, environment: Mapping[str, str] | None = Non
 
     cells = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(cells, timeout=200, kernel_name="python3", startup_timeout=120)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "LAUNCHER"))}
     failed = False
     try:
