@@ -13,6 +13,7 @@ from typing import Any
 from launcher.agent import records
 from launcher.config import Config
 from launcher.errors import LauncherError, Refused
+from launcher.job.gpu import Gpu, fits
 from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Folder, Limits, Need, Offer, Quota, Step, Submission
 
@@ -80,7 +81,9 @@ def next_steps(segment: Segment, secrets: Sequence[str]) -> list[str]:
     place = PLACES[segment.target.removesuffix(SUFFIX)]
     beside = segment.handle.get("beside")
     steps = [f"open it: {place.open_it}"]
-    steps += [f"its payload is too large to be inside: {place.beside.format(beside=beside)}"] if beside else []
+    steps += (
+        [f"its payload is too large to be inside: {place.beside.format(beside=beside)}"] if beside else []
+    )
     steps += [f"secrets: {place.secrets.format(names=', '.join(secrets))}"] if secrets else []
     bring = f"launcher pull {segment.run_id} --from-folder DIR"
     return [*steps, f"results: {place.results}, then {bring}"]
@@ -159,7 +162,7 @@ class HandTarget:
         from launcher.notebook.ipynb import Options, embedded, notebook
         from launcher.notebook.payload import Platform, write
 
-        place, run_id = self._place, order.segment.run_id
+        place = self._place
         platform = Platform(place.name, place.root, place.segments, SESSION_S, secrets=place.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}.") as scratch:
@@ -168,10 +171,9 @@ class HandTarget:
             if beside and place.name == "colab":
                 payload.packed(Path(scratch) / beside.name)
             options = Options(
-                platform=place.name,
-                title=order.spec.name,
-                run_id=run_id,
-                does=_shown(order.order["command"]),
+                order.spec.name,
+                f"It runs `{_shown(order.order['command'])}`.",
+                accelerator=_accelerator(order.spec.resources.gpu) if place.name == "colab" else "",
                 packed=beside.name if beside else "",
             )
             text = notebook(payload, options)
@@ -194,3 +196,11 @@ def _shown(command: str | list[str]) -> str:
     import shlex
 
     return command if isinstance(command, str) else shlex.join(command)
+
+
+def _accelerator(wanted: Gpu | None) -> str:
+    """Which of Colab's GPUs the notebook asks for when it is opened."""
+    from launcher.targets.colab.offer import MODELS
+
+    good = (one.name for one in MODELS if wanted and fits(wanted, one.shown, one.memory_mb << 20))
+    return next(good, "")
