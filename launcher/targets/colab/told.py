@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from launcher.errors import RemoteError
 from launcher.target import Quota
-from launcher.targets.colab.wire import number, short
+from launcher.targets.colab.wire import number, secure, short
 
 ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TOKEN = re.compile(r"[!-~]{1,16384}")
@@ -145,13 +145,10 @@ def _gpus(found: Mapping[str, Any]) -> tuple[str, ...]:
 def _acceptable(url: str, plain: bool) -> bool:
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
     except ValueError:
         return False
-    if parts.username or parts.query or parts.fragment or len(url) > 2000:
-        return False
-    here = host in ("127.0.0.1", "::1", "localhost")
-    return bool(host) and (parts.scheme == "https" or (plain and here and parts.scheme == "http"))
+    bare = not (parts.username or parts.query or parts.fragment) and len(url) < 2000
+    return bare and secure(url) and (plain or parts.scheme == "https")
 
 
 def _moment(seconds: float) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -179,6 +180,18 @@ def short(text: object, length: int = 200) -> str:
     """Foreign text as one short line that a terminal can show."""
     line = " ".join(str(text)[: 10 * length].split())
     return "".join(c if c.isprintable() else "?" for c in line)[:length]
+
+
+def secure(url: str) -> bool:
+    """Whether secrets may go there: https, or plain http to this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost"))
+    )
 
 
 def number(value: object) -> float:
