@@ -89,14 +89,16 @@ class KaggleAPI:
         state = fields.text(reply, "status") or "QUEUED"
         return KernelStatus(state, one_line(fields.text(reply, "failureMessage")))
 
-    def log_events(self, slug: str, version: int | None = None) -> Iterator[LogEvent | None]:
-        """The session's log from its start, over one connection; None at least every 5 s of silence.
+    def log_events(
+        self, slug: str, version: int | None = None, heartbeat_s: float = stream.HEARTBEAT_S
+    ) -> Iterator[LogEvent | None]:
+        """The session's log from its start, over one connection; None whenever nothing came for so long.
 
         Ends where the log ends. Unreachable: the connection was cut; call again, it replays from index 0.
         RemoteError with code "missing": there is no log (yet).
         """
         self.user()  # in this thread: the stream's own must not find out who we are
-        return stream.log_events(lambda: self._caller.open_log(slug, version))
+        return stream.log_events(lambda: self._caller.open_log(slug, version), heartbeat_s)
 
     def outputs(self, slug: str, version: int | None = None) -> list[OutputFile]:
         """All files that a session left, with URLs that open them for a while; [] before its end."""

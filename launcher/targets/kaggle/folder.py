@@ -147,7 +147,7 @@ class KaggleFolder:
     def _said_by_now(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         whole = {path: bytearray() for path in STREAMED}
         said = Said(self.place.first_seq)
-        for event in live.until_silent(self._api, self.place.slug, self.place.version):
+        for event in live.by_now(self._api, self.place.slug, self.place.version):
             for path, data in said.take(event.stream, event.text):
                 if path in whole:
                     whole[path] += data

@@ -103,7 +103,7 @@ class KaggleTarget:
         if data:
             record = published.exit_record(data, segment.run_id, segment.number)
             return judge(Seen(found.state, found.failure), record)
-        said = live.heard(self.api, folder.place.slug, folder.place.version, segment.first_seq)
+        said = live.heard(self.api, (folder.place.slug, folder.place.version), segment.first_seq)
         saved = records.LOG in folder.outputs()
         return judge(Seen(found.state, found.failure, said.began, said.ran or saved, saved, said.words))
 

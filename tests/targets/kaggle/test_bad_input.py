@@ -90,7 +90,7 @@ def test_where_the_quota_does_not_suffice_the_ladder_goes_on(place: Place) -> No
     [("NvidiaTeslaP100", "retired"), ("NvidiaTeslaT5", "did you mean NvidiaTeslaT4?")],
 )
 def test_an_accelerator_that_is_not_to_be_had_is_refused(place: Place, accelerator: str, words: str) -> None:
-    place.laptop.ok("target", "add", "mine", "kaggle", "--accelerator", accelerator)
+    place.laptop.ok("target", "add", "mine", "kaggle", "--set", f"accelerator={accelerator}")
     done = place.laptop.launcher("run", place.counter(**GPU), "--on", "mine")
     assert done.code == 126
     assert words in said(done)
@@ -105,7 +105,7 @@ def test_a_job_that_needs_docker_is_refused(place: Place) -> None:
 
 
 def test_the_internet_turned_off_wants_the_environment_from_a_dataset(place: Place) -> None:
-    place.laptop.ok("target", "add", "mine", "kaggle", "--internet", "off")
+    place.laptop.ok("target", "add", "mine", "kaggle", "--set", "internet=off")
     job = place.laptop.job("locked", "print(1)", environment={"python": "3.11"})
     done = place.laptop.launcher("run", str(job), "--on", "mine")
     assert done.code == 126

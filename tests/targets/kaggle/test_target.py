@@ -110,7 +110,7 @@ def test_a_session_that_reaches_its_limit_goes_on_on_this_machine(place: Place) 
 def test_secrets_may_travel_in_the_runs_private_dataset_and_go_with_it(place: Place) -> None:
     laptop = place.laptop
     laptop.env["TOKEN"] = "hunter2-hunter2"
-    laptop.ok("target", "add", "mine", "kaggle", "--secrets", "private-dataset")
+    laptop.ok("target", "add", "mine", "kaggle", "--set", "secrets=private-dataset")
     code = "import os; print('secret is', os.environ['TOKEN'], len(os.environ['TOKEN']))"
     job = laptop.job("secret", code, environment={}, secrets=["TOKEN"])
     done = laptop.ok("run", str(job), "--on", "mine")
