@@ -21,10 +21,6 @@ TERMS = (
     " limit accounts that only drive it from outside; a notebook that you open yourself is always fine"
     " (`launcher notebook JOB --for colab`)"
 )
-WATCHED = (
-    "the job goes on without this computer, but Colab may take the runtime back at any time: what is not home"
-    " by then is lost, so keep `launcher attach` running"
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def offer(target: str, need: Need, account: Account, options: Mapping[str, Any])
     except Refused as e:
         return Offer(target, "Colab", fits=False, why_not=e.message + (f"; {e.hint}" if e.hint else ""))
     what = "Colab " + chosen.shown + (" with high memory" if options.get("memory") == "high" else "")
-    notes = [*_quota_notes(need.spec, account, chosen), WATCHED, TERMS]
+    notes = [*_quota_notes(need.spec, account, chosen), TERMS]
     return Offer(target, what, form="plain", notes=notes, setup_s=setup_s(need))
 
 
