@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from launcher.agent import records
-from launcher.errors import AuthError, CapacityError, LauncherError, Refused, TargetError
-from launcher.events import Event, Notice, Progress
-from launcher.run import Run, State
+from launcher.errors import AuthError, CapacityError, Refused, TargetError
+from launcher.events import Event, Notice
 from launcher.runner.context import Context
 from launcher.target import Need, Offer, Target
 from launcher.targets.registry import target_of
@@ -90,26 +88,6 @@ def about(ctx: Context, target: Target, offer: Offer) -> Iterator[Event]:
     if not limits.way_in and not _known(ctx, target.name):
         for note in offer.notes:
             yield Notice(f"{target.name}: {note}")
-
-
-def given_up(ctx: Context, run: Run, target: Target, error: LauncherError) -> Iterator[Event]:
-    """The newest segment was refused there: it has failed, and leaves nothing behind."""
-    segment = ctx.ledger.run(run.id).newest
-    assert segment is not None
-    reason = f"{error.code}: {error.message}"
-    ctx.ledger.update_segment(run.id, segment.number, state=State.FAILED, reason=reason)
-    if any(held.segment == segment.number for held in ctx.ledger.resources(run.id)):
-        try:
-            for step in target.release(segment):
-                if step.released:
-                    ctx.ledger.released(run.id, step.released.kind, step.released.id)
-                if step.phase:
-                    yield Progress(step.phase, step.detail, finished=True)
-        except LauncherError as e:
-            said = f"{e.message}; something of {run.id} may be left on {target.name}"
-            yield Notice(f"{said}: launcher release {run.id}", "warning")
-            return
-    ctx.ledger.update_segment(run.id, segment.number, released_at=records.utc())
 
 
 def _rung(ctx: Context, name: str) -> Rung:

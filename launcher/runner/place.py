@@ -19,11 +19,31 @@ def place(ctx: Context, run: Run, target: Target, submission: Submission) -> Ite
         for step in target.submit(submission):
             yield from save(ctx, run, segment, step)
     except Refused as e:
-        ctx.ledger.update_segment(run.id, segment.number, state=State.FAILED, reason=f"refused: {e.message}")
+        yield from given_up(ctx, run, target, e)
         raise
     except LauncherError as e:
         ctx.ledger.event(run.id, "submit-error", {"segment": segment.number, "message": e.message})
         raise
+
+
+def given_up(ctx: Context, run: Run, target: Target, error: LauncherError) -> Iterator[Event]:
+    """The newest segment was refused there: it has failed, and leaves nothing behind."""
+    segment = ctx.ledger.run(run.id).newest
+    assert segment is not None
+    reason = f"{error.code}: {error.message}"
+    ctx.ledger.update_segment(run.id, segment.number, state=State.FAILED, reason=reason)
+    if any(held.segment == segment.number for held in ctx.ledger.resources(run.id)):
+        try:
+            for step in target.release(segment):
+                if step.released:
+                    ctx.ledger.released(run.id, step.released.kind, step.released.id)
+                if step.phase:
+                    yield Progress(step.phase, step.detail, finished=True)
+        except LauncherError as e:
+            said = f"{e.message}; something of {run.id} may be left on {target.name}"
+            yield Notice(f"{said}: launcher release {run.id}", "warning")
+            return
+    ctx.ledger.update_segment(run.id, segment.number, released_at=records.utc())
 
 
 def save(ctx: Context, run: Run, segment: Segment, step: Step) -> Iterator[Event]:

@@ -16,11 +16,11 @@ from launcher.run import Run, Segment, State, new_id
 from launcher.runner import control, follow, settle
 from launcher.runner.context import Context, ResumeRequest
 from launcher.runner.homes import claimed, home_of
-from launcher.runner.ladder import MOVES_ON, Ladder, about, given_up
+from launcher.runner.ladder import MOVES_ON, Ladder, about
 from launcher.runner.load import cost_of
 from launcher.runner.order import order, spent_s
 from launcher.runner.pack import recorded_bundle, recorded_lock
-from launcher.runner.place import place
+from launcher.runner.place import given_up, place
 from launcher.runner.sources import recorded_sources
 from launcher.secrets import gather
 from launcher.target import Need, Submission, Target

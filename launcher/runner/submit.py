@@ -90,7 +90,7 @@ def plan(ctx: Context, request: RunRequest) -> list[PlanRow]:
             offer = target.offers(Need(loaded.spec, lock))[0]
             lacks = target.lacking(data)
         except LauncherError as e:
-            rows.append(PlanRow(name, False, e.message))
+            rows.append(PlanRow(name, False, e.message + (f"; {e.hint}" if e.hint else "")))
             continue
         notes = [*([note] if note else []), *also, *sources.notes(data, lacks)]
         more = {f"data {key}": size for key, size in lacks.items()}
