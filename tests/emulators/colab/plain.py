@@ -63,9 +63,10 @@ class Runtime:
         return self.request("PUT", f"/api/contents/{path}", json=model).status_code
 
     def execute(self, code: str, kernel: str | None = None, leave_after: str | None = None) -> Cell:
-        command = [str(runtime_python()), str(VISITOR), self.url, self.token, code]
+        command = [str(runtime_python()), str(VISITOR)]
         command += ["--kernel", kernel] if kernel else []
         command += ["--leave-after", leave_after] if leave_after else []
+        command += ["--", self.url, self.token, code]  # a token may begin with a dash
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * TIMEOUT_S)
         if done.returncode != 0:
             raise CellLost(done.stderr)
