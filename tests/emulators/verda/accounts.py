@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.emulators.verda.problem import Problem
 
+GRACE_S = 60.0  # for clients whose clock is late
 SCOPE = "cloud-api-v1"
 
 
@@ -80,7 +81,7 @@ class Accounts:
     def _issue(self, credential: Credential) -> dict[str, Any]:
         access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with self._lock:
-            self._tokens[access] = _Token(credential, time.time() + self.token_wall_s)
+            self._tokens[access] = _Token(credential, time.time() + self.token_wall_s + GRACE_S)
             self._tokens[refresh] = _Token(credential, time.time() + 30 * 24 * 3600, refreshes=True)
         return {
             "access_token": access,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.emulators.verda import lifecycle, tags
@@ -16,21 +17,21 @@ BILLED_BUT_OVER = ("error", "no_capacity", "installation_failed")
 DONE = object()  # it is in that state already
 
 
-def listing(world: World, query: dict[str, str], wanted: list[str]) -> list[Body]:
-    """GET /instances: all that are not deleted; late about new ones if Faults say so."""
+def listing(world: World, query: dict[str, str], wanted: list[str]) -> bytes:
+    """GET /instances as JSON: all that are not deleted; late about new and old ones if Faults say so."""
     if world.faults.blind_listings > 0:
         world.faults.blind_listings -= 1
-        return []
-    status = query.get("status")
+        return b"[]"
+    status, compute = query.get("status"), query.get("computeId")
     there = [one for one in world.live.values() if _known(world, one, world.faults.listing_lag_s)]
-    shown = [one.shown(world) for one in there if tags.match(one, wanted)]
-    shown += [
-        {**one.shown(world), "status": "deleting"} for one in _lingering(world) if tags.match(one, wanted)
+    there += world.ended if status == "discontinued" else []
+    texts = [
+        one.text(world) for one in there if status in (None, one.status) and _meets(one, compute, wanted)
     ]
-    if status == "discontinued":
-        shown = [one.shown(world) for one in world.ended if tags.match(one, wanted)]
-    compute = query.get("computeId")
-    return [one for one in shown if status in (None, one["status"]) and compute in (None, one["id"])]
+    if status in (None, "deleting"):
+        late = [one.shown(world) for one in _lingering(world) if _meets(one, compute, wanted)]
+        texts += [json.dumps({**body, "status": "deleting"}) for body in late]
+    return f"[{', '.join(texts)}]".encode()
 
 
 def get(world: World, name: str) -> Body:
@@ -114,13 +115,19 @@ def _delete(world: World, one: Instance, body: Body, actor: str) -> object:
 def _off(world: World, one: Instance, actor: str) -> object:
     if one.status == "offline":
         return DONE
-    return lifecycle.power_off(world, one, actor)
+    lifecycle.power_off(world, one, actor)
+    return None
 
 
 def _on(world: World, one: Instance, actor: str) -> object:
     if one.status == "running":
         return DONE
-    return lifecycle.power_on(world, one, actor)
+    lifecycle.power_on(world, one, actor)
+    return None
+
+
+def _meets(one: Instance, compute: str | None, wanted: list[str]) -> bool:
+    return compute in (None, one.id) and tags.match(one, wanted)
 
 
 def _known(world: World, one: Instance, lag_s: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -164,5 +165,6 @@ def _size(gigabytes: int, kind: str) -> Body:
     return {"description": f"{gigabytes}GB {kind}", "size_in_gigabytes": gigabytes}
 
 
+@functools.cache
 def _id(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))

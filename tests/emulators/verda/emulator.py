@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import sys
@@ -61,6 +62,8 @@ class Verda:
         self.credential = self.accounts.add()
         self.limits = Limits(self.clock.now) if not self.settings.time_scale else Limits()
         self._machines: list[Machine] = []
+        self._stack = contextlib.ExitStack()
+        self._new_box: Callable[[], Machine] | None = None
         self._servers: list[Server] = []
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -68,6 +71,12 @@ class Verda:
 
     def __enter__(self) -> Verda:
         self._ticker.start()
+        try:
+            if self.settings.machines == "real":
+                self._lay_ground()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -82,6 +91,7 @@ class Verda:
             machine.destroy()
         for machine in self._machines:
             machine.join()
+        self._stack.close()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -153,9 +163,8 @@ class Verda:
         assert one.is_spot, "only spot instances are evicted"
         with self.world.now():
             lifecycle.evict(self.world, one, how, api_lag_s)
-            self.world.after(0.0, lambda: None)
         with self.world.now():
-            pass
+            pass  # what is due at once has happened when this returns
 
     def wait(self, status: str, one: Instance | None = None, timeout_s: float = 60.0) -> Instance:
         """Until an instance, the newest unless named, has a status; AssertionError if it comes to another end."""
@@ -170,12 +179,20 @@ class Verda:
         return chosen
 
     def _machine(self) -> Machine:
-        return self._kept(Light)
+        if self.settings.machines != "real":
+            return Light()
+        self._machines.append(self._lay_ground()())
+        return self._machines[-1]
 
-    def _kept(self, make: Callable[[], Machine]) -> Machine:
-        machine = make()
-        self._machines.append(machine)
-        return machine
+    def _lay_ground(self) -> Callable[[], Machine]:
+        """What makes real machines; prepared when it is first needed."""
+        if self._new_box is None:
+            from tests.emulators.verda import ground
+
+            port = self._servers[0].server_port
+            listen = functools.partial(self._listen, port=0)
+            self._new_box = self._stack.enter_context(ground.laid(self.world, port, listen))
+        return self._new_box
 
     def _somebodys_key(self) -> str:
         name = "00000000-0000-4000-8000-000000000000"

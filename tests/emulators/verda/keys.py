@@ -18,9 +18,10 @@ Kept = dict[str, dict[str, Any]]
 def add_key(world: World, body: Body, actor: str) -> str:
     """POST /ssh-keys."""
     name, key = _texts(body, "name", "key")
-    made = {"id": new_id(), "name": name, "key": key.strip(), "fingerprint": _md5(key)}
-    world.keys[made["id"]] = {**made, "created_by_user_id": actor}
-    return str(made["id"])
+    made = new_id()
+    shown = {"id": made, "name": name, "key": key.strip(), "fingerprint": _md5(key)}
+    world.keys[made] = {**shown, "created_by_user_id": actor}
+    return made
 
 
 def add_script(world: World, body: Body) -> str:
@@ -28,9 +29,9 @@ def add_script(world: World, body: Body) -> str:
     name, script = _texts(body, "name", "script")
     if len(world.scripts) >= world.settings.max_scripts:
         raise Problem(403, "The quota of startup scripts is exceeded")
-    made = {"id": new_id(), "name": name, "script": script, "created_at": iso(world.time)}
-    world.scripts[str(made["id"])] = dict(made)
-    return str(made["id"])
+    made = new_id()
+    world.scripts[made] = {"id": made, "name": name, "script": script, "created_at": iso(world.time)}
+    return made
 
 
 def scripts(world: World, query: dict[str, str]) -> list[Body]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.emulators.verda import volumes
 from tests.emulators.verda.machines import Plan
-from tests.emulators.verda.objects import PENDING, Instance
+from tests.emulators.verda.objects import Instance
 from tests.emulators.verda.world import World
 
 RETRY_WALL_S = 0.05
@@ -16,6 +16,7 @@ UNPAID = ("no_capacity",)
 def begin(world: World, one: Instance) -> None:
     """A new instance; it is paid for from now on."""
     world.instances[one.id] = world.live[one.id] = one
+    world.gpus += one.type.gpus
     world.capacity.change(one, -1)
     world.books.start(one.id, one.type.price_per_hour(one.is_spot) * world.factor / 3600)
     world.note(one, "create", one.actor_id)
@@ -103,8 +104,7 @@ def _phase(world: World, one: Instance, number: int) -> None:
 
 def _arrive(world: World, one: Instance) -> None:
     """The end of provisioning, as soon as the machine is there."""
-    gpus = sum(each.type.gpus for each in world.live.values() if each is not one)
-    if gpus + one.type.gpus > world.settings.max_gpus:
+    if one.type.gpus and world.gpus > world.settings.max_gpus:
         return _fail(world, one, "error", "GPU_QUOTA_EXCEEDED")
     if one.fate.status:
         return _fail(world, one, one.fate.status, one.fate.status.upper())
@@ -169,7 +169,7 @@ def _plan(world: World, one: Instance) -> Plan:
 
 def _let_go(world: World, one: Instance, kept: bool) -> None:
     """The machine ends now; what was on its disk stays with a volume that is kept."""
-    if not kept or one.status in PENDING:
+    if not kept:
         one.machine.destroy()
         return
     one.machine.power_off()
@@ -181,6 +181,7 @@ def _gone(world: World, one: Instance, fates: dict[str, str]) -> None:
     """It is over; each of its volumes meets its fate, or is detached."""
     one.status, one.ended = "discontinued", world.time
     world.live.pop(one.id, None)
+    world.gpus -= one.type.gpus
     world.ended.append(one)
     world.capacity.change(one, +1)
     world.books.stop(one.id)

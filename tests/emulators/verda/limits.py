@@ -48,6 +48,8 @@ class Limits:
             now = self.clock()
             project, endpoint = self._used("", now), self._used(f"{method} {path}", now)
             wait_s = max(self._wait("", PROJECT, now), self._wait(f"{method} {path}", most, now))
+            if wait_s:
+                self._forget("", f"{method} {path}")  # what is refused does not count for later ones
         reset = math.ceil(wait_s or WINDOW_S)
         left = f'"project";r={max(0, PROJECT - project)};t={reset}'
         headers = {
@@ -67,6 +69,10 @@ class Limits:
         window.append(now)
         self._peaks[name] = max(self._peaks[name], len(window))
         return len(window)
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self._windows[name].pop()
 
     def _wait(self, name: str, most: int, now: float) -> float:
         window = self._windows[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,6 +122,8 @@ class Instance:
     evicted: bool = False
     generation: int = 0  # goes up when what was planned for it is void
 
+    _text: tuple[object, str] = (None, "")
+
     @property
     def over(self) -> bool:
         return self.ended is not None
@@ -155,6 +158,19 @@ class Instance:
             "pricing": "FIXED_PRICE",
             "volume_ids": self.volume_ids,
         }
+
+    def text(self, world: Any) -> str:
+        """The same as JSON, made anew only when something has changed: listings may hold thousands."""
+        key = (
+            self.status,
+            self.ip,
+            len(self.volume_ids),
+            [tag.id for tag in self.tags],
+            world.settings.currency,
+        )
+        if self._text[0] != key:
+            self._text = (key, json.dumps(self.shown(world)))
+        return self._text[1]
 
 
 def _brief(one: Instance) -> Body:

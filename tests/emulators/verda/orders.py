@@ -129,8 +129,8 @@ def _instance(world: World, body: Body, actor: str, image: str) -> Instance:
 def _add_volumes(world: World, one: Instance, system: Volume | None, body: Body) -> None:
     if system is None:
         wanted = body.get("os_volume") or {"name": f"OS-NVMe-{one.id[:8]}", "size": OS_GB}
-        system = _new_volume(world, one, {**wanted, "type": "NVMe"})
-        system.is_os, system.image, system.key_ids = True, one.image, list(one.key_ids)
+        system = _new_volume(world, one, {**wanted, "type": "NVMe"}, is_os=True)
+        system.image, system.key_ids = one.image, list(one.key_ids)
     one.os_volume_id = system.id
     more = [_new_volume(world, one, wanted) for wanted in body.get("volumes") or []]
     for volume in [system, *more, *_existing(world, one, body)]:
@@ -138,9 +138,9 @@ def _add_volumes(world: World, one: Instance, system: Volume | None, body: Body)
         volume.status = "attaching"
 
 
-def _new_volume(world: World, one: Instance, wanted: Body) -> Volume:
-    name = str(wanted.get("name") or "volume")
-    volume = Volume(name, int(wanted["size"]), wanted.get("type", "NVMe"), one.location, world.time)
+def _new_volume(world: World, one: Instance, wanted: Body, is_os: bool = False) -> Volume:
+    name, size, kind = str(wanted.get("name") or "volume"), int(wanted["size"]), wanted.get("type", "NVMe")
+    volume = Volume(name, size, kind, one.location, world.time, is_os)
     volume.on_spot = wanted.get("on_spot_discontinue") or "keep_detached"
     volume.tags = tags_of(world, wanted.get("tags"))
     return volumes.add(world, volume)

@@ -36,7 +36,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """`body`: a str is sent as plain text, as the API sends ids; None is nothing."""
+    """`body`: a str is sent as plain text, as the API sends ids; bytes are JSON already; None is nothing."""
 
     status: int
     body: Any = None

@@ -34,7 +34,7 @@ class Settings:
     spot_api_lag_s: float = 0.0  # from an eviction until the API knows
     max_gpus: int = 1000  # more at once: accepted, then "error" with GPU_QUOTA_EXCEEDED in the journal
     max_scripts: int = 100
-    token_wall_s: float = 3600.0  # what a token says and how long it lasts
+    token_wall_s: float = 3600.0  # what a token says; it lasts a minute longer
     limits_rate: bool = True  # 500 requests a minute, 60 per method and path; counted in any case
     box_images: tuple[str, ...] = ()  # that the Docker Engine of a real machine has from the start
 

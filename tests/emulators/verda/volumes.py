@@ -17,6 +17,8 @@ CREATABLE = ("NVMe", "NVMe_Shared")
 def add(world: World, volume: Volume) -> Volume:
     """A new one; it is paid for from now on."""
     world.volumes[volume.id] = volume
+    if not volume.is_os:
+        volume.disk = world.new_disk(volume)
     world.books.start(volume.id, volume.usd_per_s * world.factor)
     return volume
 

@@ -152,6 +152,8 @@ def _faulty(fault: Answer, body: Any) -> Reply:
 def _bytes(reply: Reply) -> tuple[bytes, str]:
     if reply.body is None:
         return b"", "application/json; charset=utf-8"
+    if isinstance(reply.body, bytes):
+        return reply.body, "application/json; charset=utf-8"
     if isinstance(reply.body, str):
         return reply.body.encode(), "text/html; charset=utf-8"
     return json.dumps(reply.body).encode(), "application/json; charset=utf-8"

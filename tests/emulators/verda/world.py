@@ -51,10 +51,12 @@ class World:
         self.instances: dict[str, Instance] = {}
         self.live: dict[str, Instance] = {}  # those that are not over
         self.ended: list[Instance] = []
+        self.gpus = 0  # of the live ones
         self.volumes: dict[str, Volume] = {}
         self.keys: dict[str, dict[str, object]] = {}
         self.scripts: dict[str, dict[str, object]] = {}
         self.tags: dict[tuple[str, str], Tag] = {}
+        self.new_disk: Callable[[Volume], object] = lambda volume: None
         self.on_empty: Callable[[], None] = lambda: None  # the balance is used up
         self._agenda = Agenda()
         self._lock = threading.RLock()
