@@ -69,21 +69,11 @@ class Pushing:
 
 
 def push(pushing: Pushing) -> Iterator[Step]:
-    """Save points up to the hand-over. What a refusal found half-done is removed again."""
-    segment, made = pushing.segment, []
+    """Save points up to the hand-over."""
     try:
-        for step in _steps(pushing):
-            if step.resource:
-                made.append(step.resource)
-            yield step
-    except Refused:
-        for resource in made:
-            if resource.kind == "dataset":
-                pushing.api.delete_dataset(resource.id)
-            yield Step(segment.state, "undo", resource.id, released=resource)
-        raise
+        yield from _steps(pushing)
     finally:
-        shutil.rmtree(kept(pushing.config, segment), ignore_errors=True)
+        shutil.rmtree(kept(pushing.config, pushing.segment), ignore_errors=True)
 
 
 def planned(spec: Any, lock: Any) -> environment.EnvironmentPlan:

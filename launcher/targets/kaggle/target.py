@@ -130,13 +130,14 @@ class KaggleTarget:
     def release(self, segment: Segment) -> Iterator[Step]:
         """Stop the session, delete notebook and dataset; done when Kaggle knows neither."""
         place, nonce = self._place(segment), segment.run_id[-8:]
-        self._stopped(place)
-        self.api.delete_kernel(place.slug)
-        self._gone(self.api.kernel(place.slug), f"the notebook {place.slug}")
-        yield Step(segment.state, "remove", place.slug, released=Resource("kernel", place.slug, nonce))
+        if segment.handle.get("kernel") or not segment.handle.get("dataset"):  # else it was never pushed
+            self._stopped(place)
+            self.api.delete_kernel(place.slug)
+            _gone(self.api.kernel(place.slug), f"the notebook {place.slug}")
+            yield Step(segment.state, "remove", place.slug, released=Resource("kernel", place.slug, nonce))
         dataset = str(segment.handle.get("dataset") or place.slug)
         self.api.delete_dataset(dataset)
-        self._gone(self.api.dataset_status(dataset), f"the dataset {dataset}")
+        _gone(self.api.dataset_status(dataset), f"the dataset {dataset}")
         yield Step(segment.state, "remove", dataset, released=Resource("dataset", dataset, nonce))
         shutil.rmtree(push.kept(self.config, segment), ignore_errors=True)
 
@@ -191,11 +192,10 @@ class KaggleTarget:
                 return
             time.sleep(LOOK_S)
 
-    def _gone(self, found: Any, what: str) -> None:
-        if found is not None:
-            raise TargetError(
-                f"Kaggle still lists {what}", "`launcher release RUN` again, or delete it there"
-            )
+
+def _gone(found: Any, what: str) -> None:
+    if found is not None:
+        raise TargetError(f"Kaggle still lists {what}", "`launcher release RUN` again, or delete it there")
 
 
 def _ours(listed: Sequence[Any]) -> Iterator[tuple[Any, str]]:

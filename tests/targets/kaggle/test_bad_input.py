@@ -104,26 +104,6 @@ def test_a_job_that_needs_docker_is_refused(place: Place) -> None:
     never_began(place)
 
 
-def test_the_internet_turned_off_wants_the_environment_from_a_dataset(place: Place) -> None:
-    place.laptop.ok("target", "add", "mine", "kaggle", "--set", "internet=off")
-    job = place.laptop.job("locked", "print(1)", environment={"python": "3.11"})
-    done = place.laptop.launcher("run", str(job), "--on", "mine")
-    assert done.code == 126
-    assert "environment: dataset" in said(done)
-    never_began(place)
-
-
-def test_an_account_without_a_phone_number_is_told_of_the_other_way(place: Place) -> None:
-    place.account.phone_verified = False
-    job = place.laptop.job("locked", "print(1)", environment={"python": "3.11"})
-    done = place.laptop.launcher("run", str(job), "--on", "kaggle")
-    assert done.code == 126
-    assert "phone number is not verified" in said(done)
-    assert "environment: dataset" in done.err
-    assert "internet: off" in done.err
-    place.nothing_left()
-
-
 def test_a_secret_that_kaggle_does_not_have_is_refused(place: Place) -> None:
     job = place.laptop.job("secret", "print(1)", environment={}, secrets=["TOKEN"])
     done = place.laptop.launcher("run", str(job), "--on", "kaggle")
