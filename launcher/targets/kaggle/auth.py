@@ -169,9 +169,10 @@ def _read(path: Path) -> str | None:
         return None
     except OSError as error:
         raise _Useless(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _Useless(f"{path} is no file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _Useless(f"{path} is no file")
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise _Useless(f"{path} is too large for credentials")

@@ -127,7 +127,8 @@ def _item(text: str, at: int) -> tuple[Any, int] | None:
 
 
 def _rest(text: str, started: bool) -> Iterator[Any]:
-    done = 0
+    """What is left when no more comes; a list whose bracket is missing has all its items nevertheless."""
+    done, text = 0, text + " "
     while started and (found := _item(text, done)) is not None:
         item, done = found
         yield item

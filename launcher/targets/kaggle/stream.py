@@ -21,6 +21,7 @@ SILENCE_S = 300.0  # Kaggle's own side cuts idle streams after about 3 min
 MOST_LINE_BYTES = 16 << 20
 AHEAD = 64  # pieces that are read before they are asked for
 END = "END_OF_LOG"
+THREAD = "kaggle-log"
 
 
 def log_events(
@@ -100,7 +101,7 @@ class Pump:
         self._queue: queue.Queue[Any] = queue.Queue(AHEAD)
         self._closed = threading.Event()
         self._answer: requests.Response | None = None
-        threading.Thread(target=self._run, name="kaggle-log", daemon=True).start()
+        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
 
     def live(self, patience_s: float) -> bool | None:
         """Whether these are server-sent events; None when there is no answer yet."""

@@ -51,19 +51,21 @@ def send(
 
 def _sent(wire: Wire, source: Source, url: str) -> Generator[tuple[int, int], None, bool]:
     """Whether it arrived whole; False when this upload has expired."""
-    waits, best = wire.patience.waits(), 0
+    waits, best, asked = wire.patience.waits(), 0, False
     yield 0, source.size
     answer = yield from _put(wire, source, url, 0)
     while answer is None or answer.status_code not in (200, 201):
         if answer is not None and answer.status_code in (404, 410):
             return False
         there = _received(answer)
+        goes_on = answer is not None and answer.status_code == 308 and there < source.size
         if there > best:
             best = there
             waits.progress()
-        else:
+        elif not (asked and goes_on):
             _wait(waits, source, answer)
-        if answer is not None and answer.status_code == 308 and there < source.size:
+        asked = not goes_on
+        if goes_on:
             answer = yield from _put(wire, source, url, there)
         else:
             answer = _probe(wire, source, url)
