@@ -94,6 +94,7 @@ class Reading:
         self.over = False  # the cell has ended, but output of it may still come
         self._kernel = ""  # which process of the kernel speaks
         self._outcome = Ending("lost") if parent else Ending("ok")
+        self._idle = False  # all output has come; the reply comes by another way, before it or after
         self._fence_passed: set[str] = set()
 
     def take(self, message: Mapping[str, Any]) -> Output | Asked | None:
@@ -130,7 +131,8 @@ class Reading:
         if kind == "execute_reply" and self.parent:
             self._outcome = Ending("ok") if content.get("status") == "ok" else _error(content)
             self.over = True
-        if kind == "status" and content.get("execution_state") == "idle" and self.over and self.parent:
+        self._idle = self._idle or (kind == "status" and content.get("execution_state") == "idle")
+        if self._idle and self.over and self.parent:
             self.give_up()
         return None
 

@@ -24,6 +24,7 @@ from launcher.targets.colab.kernel import Cell, Kernel
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 
 PLATFORM = payloads.Platform("colab", ROOT, SEGMENTS, session_s=12 * 3600.0, secrets=payloads.SENT)
+TRIES = 10  # of a cell whose answer is lost: connections may break again and again
 FOLLOWED = (records.LOG, records.MANIFEST, f"{records.OUT}/{records.METRICS}")
 
 
@@ -167,18 +168,25 @@ def _send(placing: Placing, files: RuntimeFiles) -> Generator[Step, None, str]:
 
 
 def _cell(kernel: Kernel, phase: str, cell: Cell) -> Iterator[Step]:
-    """Run one; its lines are shown as they come. Raises what it says went wrong."""
-    running, said = kernel.run(cell), ""
-    while True:
-        try:
-            output = next(running)
-        except StopIteration as stop:
-            ending = stop.value
+    """Run one; its lines are shown as they come. Raises what it says went wrong.
+
+    One whose answer was lost with the connection is run again: each of ours adopts what is there.
+    """
+    said = ""
+    for _ in range(TRIES):
+        running = kernel.run(cell)
+        while True:
+            try:
+                output = next(running)
+            except StopIteration as stop:
+                ending = stop.value
+                break
+            lines = [line for line in (output.text if output else "").splitlines() if line.strip()]
+            if lines:
+                said = lines[-1].removeprefix("launcher: ")
+                yield Step(State.SYNCING, phase, said)
+        if ending.status != "lost":
             break
-        lines = [line for line in (output.text if output else "").splitlines() if line.strip()]
-        if lines:
-            said = lines[-1].removeprefix("launcher: ")
-            yield Step(State.SYNCING, phase, said)
     if wrong := outcomes.failed(phase, ending):
         raise wrong
     yield Step(State.SYNCING, phase, said, 1, 1)

@@ -166,7 +166,7 @@ class ColabTarget:
         """By the lock that the agent holds; a busy kernel watches it."""
         spot = _spot(segment)
         with Kernel(line, spot.kernel) as kernel:
-            if kernel.busy():
+            if kernel.busy(1.0):
                 return True
             said: list[str] = []
             ending = kernel.execute(
