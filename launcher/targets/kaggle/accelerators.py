@@ -24,6 +24,7 @@ class Accelerator:
     count: int = 1
     memory_mb: int = 0
     capability: str = ""
+    nominal_gb: int = 0  # as it is sold
     gated: bool = True
 
     @property
@@ -31,19 +32,19 @@ class Accelerator:
         """In words, for a plan."""
         if not self.gpu:
             return f"TPU {self.name}"
-        return f"{self.count} x {self.gpu}, {self.memory_mb / 1024:.0f} GB each"
+        return f"{self.count} x {self.gpu}, {self.nominal_gb} GB each"
 
 
-T4 = Accelerator("NvidiaTeslaT4", "Tesla T4", 2, 15360, "7.5", gated=False)  # one alone does not exist
+T4 = Accelerator("NvidiaTeslaT4", "Tesla T4", 2, 15360, "7.5", 16, gated=False)  # one alone does not exist
 KNOWN = {
     one.name: one
     for one in (
         T4,
-        Accelerator("NvidiaL4", "NVIDIA L4", 4, 23034, "8.9"),
-        Accelerator("NvidiaL4X1", "NVIDIA L4", 1, 23034, "8.9"),
-        Accelerator("NvidiaTeslaA100", "NVIDIA A100-SXM4-40GB", 1, 40960, "8.0"),
-        Accelerator("NvidiaH100", "NVIDIA H100 80GB HBM3", 1, 81559, "9.0"),
-        Accelerator("NvidiaRtxPro6000", "NVIDIA RTX PRO 6000", 1, 97887, "12.0"),
+        Accelerator("NvidiaL4", "NVIDIA L4", 4, 23034, "8.9", 24),
+        Accelerator("NvidiaL4X1", "NVIDIA L4", 1, 23034, "8.9", 24),
+        Accelerator("NvidiaTeslaA100", "NVIDIA A100-SXM4-40GB", 1, 40960, "8.0", 40),
+        Accelerator("NvidiaH100", "NVIDIA H100 80GB HBM3", 1, 81559, "9.0", 80),
+        Accelerator("NvidiaRtxPro6000", "NVIDIA RTX PRO 6000", 1, 97887, "12.0", 96),
         Accelerator("TpuV5E8", gated=False),
         Accelerator("TpuV6E8"),
     )

@@ -86,7 +86,10 @@ def notes(need: Need, settings: Settings, house: bool) -> Iterator[str]:
             " until `launcher release`"
         )
     elif need.spec.secrets:
-        yield f"needs Kaggle Secrets of the same names: {', '.join(need.spec.secrets)}"
+        yield (
+            f"takes {', '.join(need.spec.secrets)} from Kaggle Secrets of the same name (Add-ons > Secrets);"
+            " `secrets: private-dataset` on the target sends them along instead"
+        )
 
 
 def finding(quota: Quota) -> Finding:
