@@ -33,6 +33,10 @@ def add_command(
     **options: str | None,
 ) -> None:
     """Call ADDRESS (ssh://user@host:port, local, verda, kaggle, colab) NAME."""
+    from launcher.targets.registry import HAND
+
+    if name in HAND:
+        raise click.UsageError(f"{name} is what notebooks opened by hand are called: choose another name")
     found = session.config.resolve_target(address)
     given = {key: value for key, value in options.items() if value is not None} | _set(settings)
     target = session.config.add_target(name, {"type": found.type, **found.options, **given}, replace)
