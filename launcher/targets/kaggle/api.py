@@ -110,7 +110,7 @@ class KaggleAPI:
                 for row in fields.rows(page, "files"):
                     found.append(OutputFile(fields.text(row, "fileName"), fields.text(row, "url")))
         except Denied as error:
-            if error.status == 404:
+            if error.status == 404 or (error.status == 403 and self.kernel(slug) is None):
                 return []
             raise
         return found
@@ -184,7 +184,7 @@ class KaggleAPI:
                 for row in fields.rows(page, "datasetFiles"):
                     found[fields.text(row, "name")] = fields.number(row, "totalBytes")
         except Denied as error:
-            if error.status == 404:
+            if error.status == 404 or (error.status == 403 and self.dataset_status(slug) is None):
                 return {}
             raise
         return found

@@ -14,7 +14,7 @@ import requests
 from launcher.errors import RemoteError, Unreachable
 from launcher.targets.kaggle import lean
 from launcher.targets.kaggle.values import LogEvent
-from launcher.targets.kaggle.wire import chunks_now
+from launcher.targets.kaggle.wire import chunks
 
 HEARTBEAT_S = 4.0
 SILENCE_S = 300.0  # Kaggle's own side cuts idle streams after about 3 min
@@ -138,7 +138,7 @@ class Pump:
                 self._answer = answer
                 kind = answer.headers.get("Content-Type", "").lower()
                 self._put(kind.startswith("text/event-stream"))
-                for piece in chunks_now(answer):
+                for piece in chunks(answer):
                     self._put(piece)
             self._put(b"")
         except _Over:

@@ -139,24 +139,17 @@ def _unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def chunks(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives. Unreachable at a cut."""
+    """The body, each piece as soon as it is there: neither a log nor the bytes before a cut wait for a full buffer.
+
+    Unreachable at a cut.
+    """
     try:
-        for chunk in answer.iter_content(CHUNK_BYTES):
-            if chunk:
+        if answer.raw.chunked:
+            yield from answer.iter_content(CHUNK_BYTES)
+        else:
+            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
                 yield chunk
-    except (requests.RequestException, OSError) as error:
-        raise unreachable(answer.url, error) from None
-
-
-def chunks_now(answer: requests.Response) -> Iterator[bytes]:
-    """The same, each piece as soon as it is there: a log must not wait until a buffer is full."""
-    if answer.raw.chunked:
-        yield from chunks(answer)
-        return
-    try:
-        while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
-            yield chunk
-    except (HTTPError, OSError) as error:
+    except (requests.RequestException, HTTPError, OSError) as error:
         raise unreachable(answer.url, error) from None
 
 
