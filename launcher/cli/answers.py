@@ -149,7 +149,15 @@ def _finding(target: str, finding: Finding) -> str:
 def _quota_row(quota: Quota) -> Sequence[object]:
     left, used, total = (None if n is None else f"{n:.1f}" for n in (quota.left, quota.used, quota.total))
     notes = "; ".join(quota.notes)
-    return (quota.target, quota.what, left, used, total, quota.unit, quota.refreshes_at, notes)
+    return (quota.target, quota.what, left, used, total, quota.unit, _minute(quota.refreshes_at), notes)
+
+
+def _minute(time: str) -> str:
+    """`2026-11-28 00:00 UTC`; what is no time, as it came."""
+    try:
+        return _moment(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return time
 
 
 def _plan_row(row: PlanRow) -> list[object]:

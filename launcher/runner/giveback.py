@@ -23,8 +23,9 @@ def and_give_back(
 
 def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iterator[Event]:
     held = ctx.ledger.resources(run.id, paid_only=True)
-    names = [one.resource.id for one in held if one.segment == segment.number]
-    if not names:
+    kinds = sorted({one.resource.kind for one in held if one.segment == segment.number})
+    what = f"the {' and the '.join(kinds)} on {target.name}"
+    if not kinds:
         return
     try:
         for step in target.release(ctx.ledger.run(run.id).segments[segment.number]):
@@ -33,8 +34,8 @@ def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iter
             if step.phase:
                 yield Progress(step.phase, step.detail, finished=True)
     except LauncherError as e:
-        said = f"{e.message}; {', '.join(names)} on {target.name} may still cost"
+        said = f"{e.message}; {what} may still cost"
         yield Notice(f"{said}: launcher release {run.id}", "warning")
         return
-    ctx.ledger.event(run.id, "given-back", {"segment": segment.number, "resources": names})
-    yield Notice(f"all is home: gave {', '.join(names)} on {target.name} back")
+    ctx.ledger.event(run.id, "given-back", {"segment": segment.number, "resources": kinds})
+    yield Notice(f"all is home: gave back {what}")
