@@ -35,7 +35,7 @@ def exit_code(end):
     """The job's own, or what launcher ends with when there is none."""
     if isinstance(end.get("exit_code"), int):
         return end["exit_code"] & 0xFF
-    return 124 if end.get("state") in ("timed_out", "preempted") else NO_RECORD
+    return {"timed_out": 124, "preempted": 124, "cancelled": 137}.get(end.get("state"), NO_RECORD)
 
 
 class Exact:

@@ -164,6 +164,7 @@ def test_a_killed_agent_is_lost(segment: SegmentFolder) -> None:
         ({"state": "succeeded", "exit_code": 0}, 0),
         ({"state": "timed_out", "exit_code": None}, 124),
         ({"state": "failed", "exit_code": None}, 125),
+        ({"state": "cancelled", "exit_code": None}, 137),
         ({"state": "failed", "exit_code": 300}, 44),
     ],
 )

@@ -1,0 +1,205 @@
+"""Notebooks in the emulated Kaggle: nothing leaks in, its cuts cost nothing, and no internet is no obstacle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher import environment
+from launcher.job.gpu import Gpu
+from launcher.job.spec import Environment, Resources
+from launcher.lock import Lock, parse_lock
+from launcher.locking import LockSettings, write_lock
+from launcher.notebook import wheelhouse
+from launcher.notebook.ipynb import Options, notebook
+from launcher.notebook.payload import Platform, write
+from tests.emulators.kaggle.emulator import Kaggle
+from tests.emulators.kaggle.machine import TRAP
+from tests.emulators.kaggle.plain import Plain
+from tests.emulators.kaggle.sessions import Session, wait_until
+from tests.notebook.runs import COUNT, Wish, submission
+from tests.servers import interpreter
+from tests.test_sources import job
+
+ROOT, WORKING = "/kaggle/tmp/launcher", "/kaggle/working"
+PROBE = f"""
+import importlib.util, json, os, sys, click
+print(json.dumps({{"trap": importlib.util.find_spec("{TRAP}") is not None, "path": sys.path,
+    "names": sorted(os.environ), "driver": os.environ.get("LD_LIBRARY_PATH"), "click": click.__file__}}))
+"""
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock of two small packages, made with a served interpreter."""
+
+    data: bytes
+    lock: Lock
+    environment: Environment
+
+
+@pytest.fixture(scope="module")
+def kaggle() -> Iterator[Kaggle]:
+    with Kaggle() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(kaggle: Kaggle) -> Plain:
+    return Plain(kaggle)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+    folder = tmp_path_factory.mktemp("lock")
+    with interpreter.serving() as served:
+        wanted = f"requirements: r.lock, python: '{interpreter.MINOR}'"
+        made = job(folder / "job", wanted, r_in="click==8.1.8\nsix==1.17.0\n")
+        data = write_lock(made, LockSettings(folder / "cache", str(served.table)))
+        spec = Environment(python=interpreter.MINOR, requirements="r.lock")
+        yield Locked(data, parse_lock(data), spec)
+
+
+def wish(locked: Locked, **more: Any) -> Wish:
+    files = {"count.py": COUNT, "probe.py": PROBE}
+    known = {"environment": locked.environment, "lock": locked.lock, "lock_data": locked.data}
+    return Wish(**{"command": "python probe.py; python count.py 3 0.02", "files": files, **known, **more})
+
+
+def push(client: Plain, folder: Path, wanted: Wish, **more: Any) -> tuple[Session, str]:
+    """The session of a pushed notebook, and where its segment's folder lies in the outputs."""
+    house = more.pop("wheelhouse", "")
+    way = more.pop("way", "kaggle")
+    sent = submission(folder, wanted)
+    payload = write(sent, folder / "payload", Platform("kaggle", ROOT, WORKING, 43200.0, way, house))
+    text = notebook(payload, Options("count", readable=False))
+    client.save(f"nb-{sent.segment.run_id[-8:]}", text, kernelType="notebook", **more)
+    return client.kaggle.sessions[-1], f"{sent.segment.run_id}/{sent.segment.number}"
+
+
+def printed(session: Session) -> str:
+    return "".join(
+        event["data"] for event in json.loads(session.log.array()) if event["stream_name"] == "stdout"
+    )
+
+
+def log_of(text: str) -> bytes:
+    return "".join(
+        line for line in text.splitlines(keepends=True) if line.startswith('{"v":1,"seq":')
+    ).encode()
+
+
+def output(session: Session, place: str, name: str) -> bytes:
+    assert session.outputs is not None
+    return (session.outputs / place / name).read_bytes()
+
+
+def test_the_job_runs_in_its_own_environment_and_nothing_leaks_in(
+    kaggle: Kaggle, client: Plain, locked: Locked, tmp_path: Path
+) -> None:
+    session, place = push(client, tmp_path, wish(locked), machineShape="NvidiaTeslaT4")
+    kaggle.wait("COMPLETE", session, timeout_s=180)
+    text = printed(session)
+    lines = text.splitlines()
+    assert lines[0] == f"launcher: session {session.id}"
+    assert "launcher: GPU: 2 x FAKE Tesla T4" in lines
+    assert lines[-1] == "launcher: ended succeeded 0"
+    assert log_of(text) == output(session, place, "log.jsonl")
+    metrics = "".join(
+        line.removeprefix("launcher:metrics ") + "\n" for line in lines if "launcher:metrics" in line
+    )
+    assert metrics.encode() == output(session, place, "out/metrics.jsonl")
+    seen = next(
+        json.loads(event["text"])
+        for event in map(json.loads, log_of(text).splitlines())
+        if "trap" in event["text"]
+    )
+    assert seen["trap"] is False
+    assert seen["click"].startswith(f"{ROOT}/envs/")
+    assert not any("/kaggle/lib" in path or path.startswith("/root") for path in seen["path"])
+    assert not [
+        name for name in seen["names"] if name.startswith(("KAGGLE", "PYTHONPATH", "PYTHONUSERBASE", "UV"))
+    ]
+    assert seen["driver"] == "/usr/local/nvidia/lib64"
+    fingerprint = json.loads(output(session, place, "fingerprint.json"))
+    names = [name.split("==")[0] for name in fingerprint["portable"]["packages"]]
+    assert (names, fingerprint["shown"]["build"]) == (["click", "six"], "managed")
+
+
+def test_without_internet_the_same_environment_comes_from_a_dataset(
+    kaggle: Kaggle, client: Plain, locked: Locked, tmp_path: Path
+) -> None:
+    plan = environment.plan(locked.environment, locked.lock, "x86_64")
+    files = wheelhouse.collect(plan, locked.lock, tmp_path / "house")
+    client.dataset(f"launcher-env-{plan.key}", {file.name: file.path.read_bytes() for file in files})
+    session, place = push(
+        client,
+        tmp_path,
+        wish(locked),
+        wheelhouse=f"/kaggle/input/launcher-env-{plan.key}",
+        enableInternet=False,
+        datasetDataSources=[f"alice/launcher-env-{plan.key}"],
+    )
+    kaggle.wait("COMPLETE", session, timeout_s=180)
+    assert printed(session).endswith("launcher: ended succeeded 0\n"), printed(session)
+    fingerprint = json.loads(output(session, place, "fingerprint.json"))
+    assert fingerprint["shown"]["build"] == "managed"
+    assert len(fingerprint["portable"]["packages"]) == 2
+
+
+def test_without_internet_and_without_a_dataset_it_says_what_to_turn_on(
+    kaggle: Kaggle, client: Plain, locked: Locked, tmp_path: Path
+) -> None:
+    session, place = push(client, tmp_path, wish(locked), enableInternet=False)
+    kaggle.wait("COMPLETE", session, timeout_s=180)
+    end = json.loads(output(session, place, "exit.json"))
+    assert end["state"] == "failed"
+    assert end["reason"].startswith("agent: the environment could not be built")
+    assert "Settings > Turn on internet" in end["reason"]
+    assert log_of(printed(session)) == output(session, place, "log.jsonl")
+    assert printed(session).endswith("launcher: ended failed 125\n")
+
+
+def test_kaggles_secrets_reach_the_job_and_nothing_else(
+    kaggle: Kaggle, client: Plain, tmp_path: Path
+) -> None:
+    kaggle.alice.secrets["HF_TOKEN"] = "a-value-of-some-length"
+    command = 'test "$(cat $LAUNCHER_SECRETS/HF_TOKEN)" = a-value-of-some-length && echo "have $HF_TOKEN"'
+    session, place = push(client, tmp_path, Wish(command, secrets=("HF_TOKEN",)))
+    kaggle.wait("COMPLETE", session, timeout_s=120)
+    assert json.loads(output(session, place, "exit.json"))["state"] == "succeeded"
+    assert "a-value-of-some-length" not in printed(session)
+    assert "have ***" in printed(session)
+
+
+def test_a_session_without_the_gpu_that_was_asked_for_is_refused(
+    kaggle: Kaggle, client: Plain, tmp_path: Path
+) -> None:
+    session, place = push(client, tmp_path, Wish(resources=Resources(gpu=Gpu(models=("T4",)))))
+    kaggle.wait("COMPLETE", session, timeout_s=120)
+    end = json.loads(output(session, place, "exit.json"))
+    assert end["reason"].startswith("refused: the job asks for a GPU (1 x T4) and this session has none")
+
+
+def test_a_cancelled_session_keeps_results_and_nothing_else(
+    kaggle: Kaggle, client: Plain, tmp_path: Path
+) -> None:
+    session, place = push(client, tmp_path, Wish("python3 count.py 900 0.05", {"count.py": COUNT}))
+    wait_until(lambda: '"step 5' in printed(session) or session.over, 120)
+    client.call("CancelKernelSession", kernelSessionId=session.id)
+    wait_until(lambda: session.over, 120)
+    assert session.outputs is not None
+    names = sorted(
+        str(path.relative_to(session.outputs / place)) for path in (session.outputs / place).rglob("*")
+    )
+    assert "exit.json" not in names
+    assert "out/checkpoints/step-3.pt" in names
+    assert not [
+        name for name in names if name.split("/")[0] in ("work", "home", "resume", "bundle.tar", "data")
+    ]
+    assert output(session, place, "log.jsonl").startswith(log_of(printed(session))[:200])
