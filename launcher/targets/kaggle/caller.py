@@ -160,4 +160,4 @@ class Caller:
 def _log_ask(ask: Ask) -> Ask:
     """A log may say nothing for minutes, and comes over a connection of its own."""
     accept = {"Accept": "text/event-stream, */*"}
-    return replace(ask, headers={**ask.headers, **accept}, read_s=SILENCE_S, fresh=True)
+    return replace(ask, headers={**ask.headers, **accept}, read_s=SILENCE_S, follow=True, fresh=True)

@@ -53,7 +53,9 @@ def read(wire: Wire, url: str, offset: int, length: int | None) -> Iterator[byte
 
 def _attempt(wire: Wire, url: str, place: Place) -> Iterator[bytes]:
     """One answer's worth; the place moves with it."""
-    with patiently(wire, Ask("GET", url, headers=_headers(place)), lambda answer: answer) as answer:
+    with patiently(
+        wire, Ask("GET", url, headers=_headers(place), follow=True), lambda answer: answer
+    ) as answer:
         skip = _begins(answer, place)
         for piece in chunks(answer) if skip is not None else ():
             skipped, skip = piece[: skip or 0], max(0, (skip or 0) - len(piece))

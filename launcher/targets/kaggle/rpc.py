@@ -11,7 +11,17 @@ import requests
 
 from launcher.errors import LauncherError, RemoteError, Unreachable
 from launcher.targets.kaggle import lean
-from launcher.targets.kaggle.wire import BUSY, Ask, Sign, Wire, bounded, host_of, one_line, retry_after
+from launcher.targets.kaggle.wire import (
+    BUSY,
+    Ask,
+    Sign,
+    Wire,
+    bounded,
+    hidden,
+    host_of,
+    one_line,
+    retry_after,
+)
 
 MOST_BYTES = 32 << 20
 MOST_WORDS_BYTES = 1 << 16
@@ -101,7 +111,8 @@ def denied(what: str, answer: requests.Response) -> Denied:
         words = (said.get("message") or said.get("error")) if isinstance(said, dict) else ""
     except (ValueError, RecursionError):
         words = ""
-    return Denied(what, answer.status_code, one_line(words) if isinstance(words, str) else "")
+    words = one_line(hidden(words, answer)) if isinstance(words, str) else ""
+    return Denied(what, answer.status_code, words)
 
 
 def _reply(what: str, call: Call, answer: requests.Response) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def _reply(what: str, call: Call, answer: requests.Response) -> dict[str, Any]:
         reply = _object(what, data, answer)
     code = reply.get("code")
     if type(code) is int and code >= 400:
-        raise Denied(what, code, one_line(str(reply.get("message") or "")))
+        raise Denied(what, code, one_line(hidden(str(reply.get("message") or ""), answer)))
     return reply
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
+import re
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -20,6 +22,7 @@ READ_S = 60.0
 CHUNK_BYTES = 1 << 16
 MOST_REDIRECTS = 5
 BUSY = (408, 425, 429, 500, 502, 503, 504)
+TOKEN = re.compile(r"KG[A-Z]{2}_\w+")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Sign = Callable[[requests.PreparedRequest], requests.PreparedRequest]
@@ -70,6 +73,7 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: Sign | None = None
     read_s: float = READ_S
+    follow: bool = False  # downloads are sent to where the bytes are; a call that is sent elsewhere is none
     fresh: bool = False  # over a connection of its own: a kept one may have died, and then nobody knows
 
 
@@ -90,11 +94,11 @@ class Wire:
         for _ in range(MOST_REDIRECTS):
             answer = self._once(ask, self._checked(url), sign)
             where = answer.headers.get("Location", "")
-            if ask.method == "PUT" or answer.status_code not in (301, 302, 303, 307, 308) or not where:
+            if not ask.follow or answer.status_code not in (301, 302, 303, 307, 308) or not where:
                 return answer
             answer.close()
             url, before = urllib.parse.urljoin(url, where), url
-            ask = Ask("GET", url, None, ask.headers, read_s=ask.read_s)  # only downloads are sent elsewhere
+            ask = replace(ask, method="GET", body=None)
             sign = sign if host_of(url) == host_of(before) else None
         raise RemoteError(f"{host_of(ask.url)} leads round in circles")
 
@@ -199,6 +203,15 @@ def one_line(text: str, most: int = 300) -> str:
     """Somebody else's words, fit for a message."""
     tame = " ".join("".join(c if c.isprintable() else " " for c in text[: 8 * most]).split())
     return tame if len(tame) <= most else tame[: most - 1] + "…"
+
+
+def hidden(text: str, answer: requests.Response) -> str:
+    """The text without what we had signed the request with: an error may repeat it."""
+    kind, _, value = str(answer.request.headers.get("Authorization", "")).partition(" ")
+    if kind == "Basic":
+        value = base64.b64decode(value).decode().partition(":")[2]
+    text = text.replace(value, "***") if value else text
+    return TOKEN.sub("***", text)
 
 
 def _reason(error: BaseException) -> str:

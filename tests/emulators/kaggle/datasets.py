@@ -149,7 +149,7 @@ class Datasets:
     def _add(self, dataset: Dataset, account: Account, body: Body) -> None:
         with self._lock:
             number = dataset.versions[-1].number + 1 if dataset.versions else 1
-        folder = self._folder / dataset.owner / dataset.slug / str(number)
+        folder = self._folder / dataset.owner / dataset.slug / str(dataset.number) / str(number)
         folder.mkdir(parents=True)
         self._take(folder, account, body)
         delay = float("inf") if self._faults.dataset_stuck else self._settings.dataset_wall_s
