@@ -16,6 +16,8 @@ from tests.emulators.kaggle.processes import descendants
 from tests.laptop import Laptop
 from tests.targets.conftest import Door
 
+RELAY = {"steps": 14, "pause": 0.4}  # a look at a Kaggle log ends at the first pause in it
+
 
 class FreeLaptop(Laptop):
     """Its jobs take any Python that is there: no platform has just the one of the other tests."""
@@ -32,6 +34,7 @@ class KaggleDoor(Door):
     python = "3."
     live_checkpoints = False
     cancelled_code = 137  # Kaggle kills what it cancels
+    relay = RELAY
 
     @property
     def form(self) -> str:
@@ -70,6 +73,8 @@ class ColabDoor(Door):
 
     colab: Colab | None = None
     python = "3."
+    keeps = False  # the runtime is handed back once all is home
+    relay = RELAY
 
     @property
     def form(self) -> str:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -31,6 +32,8 @@ class Door:
     python = "3.11."  # what a job that asks for 3.11 gets
     live_checkpoints = True  # they come home while the job runs
     cancelled_code = 75  # of a job that saves and stops when it is cancelled
+    keeps = True  # what the segment left lies there until it is released
+    relay: ClassVar = {"steps": 40, "pause": 0.1}  # long enough to be looked at and stopped in the middle
 
     @property
     def form(self) -> str:
