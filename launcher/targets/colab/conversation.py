@@ -54,7 +54,6 @@ class Link:
         path = f"/api/kernels/{quote(self.kernel_id, safe='')}/{what}"
         answer = self.line.ask(Ask("POST", path, b"{}", read_s=120.0))
         if answer.status == 404:
-            self.line.must_answer()
             raise RemoteError(f"{PEER} has no such kernel any more")
         good(answer, f"asking a kernel to {what}")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import fnmatch
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from launcher.errors import IntegrityError, RemoteError, Unreachable
+from launcher.errors import RemoteError
 from launcher.target import Range
 from launcher.targets.colab.ranged import read_range
 from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
-from launcher.targets.colab.wire import AGAIN, DELAYS_S, Answer, json_object, number, short
+from launcher.targets.colab.upload import Place, model, upload
+from launcher.targets.colab.wire import json_object, number, short
 
-CHUNK = 8 << 20
 MOST_NAMES, DEEPEST = 100_000, 32  # of a walk: links there may lead in circles
-RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class RuntimeFiles:
 
     def put(self, path: str, data: bytes) -> None:
         """A small file, whole; it appears at once. Its folder must be there."""
-        good(self._line.ask(Ask("PUT", _contents(path), _model(data))), f"writing /{_plain(path)}")
+        good(self._line.ask(Ask("PUT", _contents(path), model(data))), f"writing /{_plain(path)}")
 
     def upload(self, path: str, source: Path, resume: bool = False) -> Iterator[int]:
         """A file in chunks; yields the bytes there, from the first (what `resume` found there already) to the last.
@@ -50,19 +47,8 @@ class RuntimeFiles:
         Its size is checked, not its content: check its hash there with a cell. `resume` goes on with what an earlier
         upload of the same bytes left. Its folder must be there.
         """
-        total = source.stat().st_size
-        for _ in range(RESTARTS):
-            there = (self.size(path) or 0) if resume else 0
-            try:
-                yield from self._append(path, source, there if there <= total else 0)
-            except _Doubled:
-                resume = False
-                continue
-            return
-        raise IntegrityError(
-            f"/{_plain(path)} did not arrive with its {total} bytes, {RESTARTS} times",
-            "check the network, then try again",
-        )
+        place = Place(f"/{_plain(path)}", _contents(path), lambda: self.size(path))
+        return upload(self._line, place, source, resume)
 
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         """(index into `wanted`, bytes) in order; nothing for a missing file or beyond its end. Goes on after cuts."""
@@ -125,9 +111,6 @@ class RuntimeFiles:
     def delete(self, path: str) -> None:
         """A file or a folder with all that is in it; fine when there is none."""
         answer = self._line.ask(Ask("DELETE", _contents(path)))
-        if answer.status == 404:
-            self._line.must_answer()
-            return
         if answer.status == 400 and (inside := self.listing(path)):  # "not empty"
             for entry in inside:
                 self.delete(f"{path}/{entry.name}")
@@ -137,67 +120,11 @@ class RuntimeFiles:
 
     # inside
 
-    def _append(self, path: str, source: Path, there: int) -> Iterator[int]:
-        total = source.stat().st_size
-        yield there
-        with source.open("rb") as file:
-            file.seek(there)
-            while there < total or not total:
-                data = file.read(CHUNK)
-                if not data and total:
-                    raise IntegrityError(f"{source} became shorter while it was sent")
-                if there == 0 and len(data) == total:
-                    self.put(path, data)
-                    return (yield total)
-                last = there + len(data) >= total
-                self._send(path, _Chunk(1 if there == 0 else -1 if last else 2 + there // CHUNK, there, data))
-                there += len(data)
-                yield there
-
-    def _send(self, path: str, chunk: _Chunk) -> None:
-        """One chunk, once: Jupyter appends it, so that after a lost answer the size there decides."""
-        ask = Ask("PUT", _contents(path), _model(chunk.data, chunk.number), read_s=120.0)
-        for delay_s in (*DELAYS_S, 0.0):
-            try:
-                answer = self._line.once(ask)
-            except Unreachable:
-                answer = None
-            if answer is not None and answer.status not in AGAIN:
-                return self._check(good(answer, f"uploading /{_plain(path)}"), chunk)
-            time.sleep(delay_s)
-            size = self.size(path) or 0
-            if size == chunk.end:
-                return None
-            if size != chunk.offset and chunk.number != 1:
-                raise _Doubled
-        raise Unreachable(f"{PEER} takes no more of /{_plain(path)}", "check the network, then try again")
-
-    def _check(self, answer: Answer, chunk: _Chunk) -> None:
-        size = json_object(answer, PEER).get("size")
-        if isinstance(size, int) and size != chunk.end:
-            raise _Doubled
-
     def _get(self, path: str, query: str) -> dict[str, Any] | None:
         answer = self._line.ask(Ask("GET", _contents(path) + query))
         if answer.status == 404 or (answer.status == 400 and "type=" in query):  # 400: a file is no folder
-            self._line.must_answer()
             return None
         return json_object(good(answer, f"looking at /{_plain(path)}"), PEER)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    number: int  # 1 begins the file, -1 ends it
-    offset: int
-    data: bytes
-
-    @property
-    def end(self) -> int:
-        return self.offset + len(self.data)
-
-
-class _Doubled(Exception):
-    """The file there has another size than what was sent: begin again."""
 
 
 def _plain(path: str) -> str:
@@ -210,12 +137,6 @@ def _plain(path: str) -> str:
 
 def _contents(path: str) -> str:
     return "/api/contents/" + quote(_plain(path))
-
-
-def _model(data: bytes, chunk: int | None = None) -> bytes:
-    """Built by hand: base64 needs no quoting, and megabytes of it take time to look through."""
-    head = b'{"type":"file","format":"base64",' + (b'"chunk":%d,' % chunk if chunk is not None else b"")
-    return head + b'"content":"' + base64.b64encode(data) + b'"}'
 
 
 def _listed(one: object) -> bool:

@@ -11,6 +11,7 @@ from launcher.target import Range
 from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
 from launcher.targets.colab.wire import AGAIN, BLOCK, DELAYS_S, Answer, Stream
 
+NOTHING = (403, 404, 416)  # a folder; no file; nothing there yet
 SMALLEST_BLOCK = 512
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
@@ -27,7 +28,7 @@ def read_range(line: RuntimeLine, path: str, part: Range) -> Generator[bytes, No
         before = reading.offset
         try:
             with line.stream(Ask("GET", path, range=reading.header)) as stream:
-                if stream.status in (404, 416):
+                if stream.status in NOTHING:
                     return stream.status == 404
                 yield from reading.blocks(stream)
             return False

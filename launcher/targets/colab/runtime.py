@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from launcher.errors import AuthError, CapacityError, RemoteError, TargetError, Unreachable
 from launcher.targets.colab.told import Runtime
-from launcher.targets.colab.wire import AGAIN, DELAYS_S, Answer, Call, Stream, Wire, said, wait_s
+from launcher.targets.colab.wire import AGAIN, DELAYS_S, Answer, Call, Stream, Wire, message, said, wait_s
 
 PEER = "Colab's runtime"
 TOKEN_HEADER = "X-Colab-Runtime-Proxy-Token"
 NOT_US = (401, 403)  # the proxy does not know the token: refused before it had any effect
 TOKENS = 4  # that may expire one after the other before it is called a refusal
-NO_ROOM = ("No space left on device", "[Errno 28]", "Disk quota exceeded")
+# Jupyter writes a new file by way of `.~name`; when that fails it says that it cannot put an old one back
+NO_ROOM = re.compile(r"No space left|Errno 28|Errno 122|quota exceeded|Errno 2\].*/\.~", re.DOTALL)
 
 
 class Reclaimed(RemoteError):
@@ -34,6 +36,9 @@ class Ask:
     body: bytes | None = None
     range: str = ""
     read_s: float = 60.0
+
+
+STATUS = Ask("GET", "/api/status", read_s=20.0)  # answered by every Jupyter server
 
 
 class RuntimeLine:
@@ -60,7 +65,7 @@ class RuntimeLine:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                if self.once(Ask("GET", "/api/status", read_s=10.0)).status == 200:
+                if self.once(STATUS).status == 200:
                     return
             except Reclaimed:
                 raise
@@ -72,11 +77,13 @@ class RuntimeLine:
             time.sleep(0.5)
 
     def once(self, ask: Ask) -> Answer:
-        """An answer that is not about the token. Unreachable: the request may have had its effect, or not."""
-        for _ in range(TOKENS):
+        """An answer of Jupyter's own. Unreachable: the request may have had its effect, or not."""
+        for attempt in range(TOKENS):
             runtime = self._ready()
             answer = self._wire.once(_call(runtime, ask))
-            if answer.status not in NOT_US:
+            if answer.status == 404 and ask is not STATUS:
+                self.must_answer()
+            if not _about_token(answer.status, attempt):
                 return answer
             self._renew(runtime, answer)
         raise _not_accepted(answer)
@@ -98,11 +105,11 @@ class RuntimeLine:
 
     @contextmanager
     def stream(self, ask: Ask) -> Iterator[Stream]:
-        """As `once`, but the body comes in blocks."""
-        for _ in range(TOKENS):
+        """As `once`, but the body comes in blocks, and a 404 may be a missing runtime's: see `must_answer`."""
+        for attempt in range(TOKENS):
             runtime = self._ready()
             with self._wire.stream(_call(runtime, ask)) as stream:
-                if stream.status not in NOT_US:
+                if not _about_token(stream.status, attempt):
                     yield stream
                     return
             answer = Answer(stream.status, stream.headers, b"")
@@ -117,7 +124,7 @@ class RuntimeLine:
     def must_answer(self) -> None:
         """For a 404, which a missing file and a missing runtime may both have given: Reclaimed for the latter."""
         try:
-            status = self.once(Ask("GET", "/api/status")).status
+            status = self.once(STATUS).status
         except Unreachable:
             status = 0
         if status != 200:
@@ -174,7 +181,7 @@ def good(answer: Answer, doing: str) -> Answer:
     if 200 <= answer.status < 300:
         return answer
     words = said(answer)
-    if any(mark in words for mark in NO_ROOM) or answer.status == 507:
+    if answer.status == 507 or NO_ROOM.search(message(answer)):
         error = RemoteError(f"the disk of {PEER} is full ({doing})", "write less, or take another target")
         error.code = "full"
         raise error
@@ -183,6 +190,11 @@ def good(answer: Answer, doing: str) -> Answer:
     if answer.status in AGAIN:
         raise Unreachable(f"{PEER} does not answer now ({doing}: {words})", "try again")
     raise RemoteError(f"{PEER} refused: {doing}: {words}")
+
+
+def _about_token(status: int, attempt: int) -> bool:
+    """Jupyter itself says 403 too (a folder is no file): with a fresh token it is its own word."""
+    return status == 401 or (status == 403 and attempt == 0)
 
 
 def _not_accepted(answer: Answer) -> AuthError:

@@ -167,13 +167,19 @@ def json_object(answer: Answer, peer: str) -> dict[str, Any]:
 
 def said(answer: Answer) -> str:
     """What an answer says about itself, as the end of a line: `HTTP 400: invalid accelerator`."""
+    text = message(answer)
+    return f"HTTP {answer.status}" + (f": {short(text)}" if text else "")
+
+
+def message(answer: Answer) -> str:
+    """The error message in an answer, as it came; "" when there is none."""
     try:
         told = json.loads(answer.body.removeprefix(XSSI_PREFIX)[:65536])
         error = told.get("error", told)
         text = error.get("message", "") if isinstance(error, dict) else error
     except (ValueError, RecursionError, AttributeError):
-        text = ""
-    return f"HTTP {answer.status}" + (f": {short(text)}" if text else "")
+        return ""
+    return str(text or "")
 
 
 def short(text: object, length: int = 200) -> str:
