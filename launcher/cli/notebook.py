@@ -23,6 +23,7 @@ OF_A_JOB = ("params", "env", "data", "name", "out", "source")
     "--for", "platform", type=click.Choice(["kaggle", "colab"]), required=True, help="Where it is opened."
 )
 @click.option("-o", "--output", "file", metavar="FILE", help="Instead of <id>.ipynb here.")
+@click.option("--offline", is_flag=True, help="Kaggle: the environment from a dataset, not the internet.")
 @click.option("--resume", metavar="RUN", help="Go on with this run, instead of a new one of JOB.")
 @click.option("-p", "--param", "params", multiple=True, metavar="K=V", help="Override a parameter.")
 @click.option(
@@ -55,7 +56,7 @@ def _verb(session: Session, options: dict[str, Any]) -> Iterator[Event]:
     from launcher.runner import notebook
     from launcher.runner.context import ResumeRequest, RunRequest
 
-    wanted = notebook.Wanted(options.pop("platform"), options.pop("file"))
+    wanted = notebook.Wanted(options.pop("platform"), options.pop("file"), options.pop("offline"))
     run, job, words = options.pop("resume"), options.pop("job"), options.pop("words")
     if run is None:
         request = RunRequest(job or ".", args=words, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher.errors import Refused
 from launcher.events import Event, Notice, Result
@@ -17,6 +18,7 @@ from launcher.runner.pack import pack, recorded_lock
 from launcher.runner.submit import checked, make
 from launcher.target import Need
 from launcher.targets import hand
+from launcher.targets.hand_files import Files
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,24 @@ class Wanted:
 
     platform: str  # kaggle | colab
     file: str | None = None
+    offline: bool = False
 
-    def path(self, run_id: str, segment: int) -> Path:
+    def handle(self, run_id: str, segment: int) -> dict[str, Any]:
+        """What the segment must know."""
         name = run_id if not segment else f"{run_id}-{segment}"
-        return Path(self.file or f"{name}.ipynb").absolute()
+        path = Path(self.file or f"{name}.ipynb").absolute()
+        return {"notebook": str(path), "offline": self.offline}
 
     def check(self) -> None:
         """Raise Refused rather than write over what somebody may have worked in."""
-        if self.file and Path(self.file).is_dir():
+        if self.offline and self.platform != "kaggle":
+            raise Refused("only Kaggle has notebooks without internet", "leave --offline out")
+        if self.file is None:
+            return
+        if Path(self.file).is_dir():
             raise Refused(f"{self.file} is a folder", f"-o {self.file.rstrip('/')}/NAME.ipynb")
-        if self.file and Path(self.file).exists():
-            raise Refused(f"{self.file} is there already", "name another with -o, or remove it")
+        if there := Files(Path(self.file), self.platform, self.offline).in_the_way():
+            raise Refused(f"{there} is there already", "name another notebook with -o, or remove it")
 
 
 def notebook(ctx: Context, request: RunRequest, wanted: Wanted) -> Iterator[Event]:
@@ -46,8 +55,7 @@ def notebook(ctx: Context, request: RunRequest, wanted: Wanted) -> Iterator[Even
     hand.refuse(Need(loaded.spec))
     packed = yield from pack(ctx, request, loaded)
     made = yield from make(ctx, request, loaded, packed)
-    path = wanted.path(made.run.id, 0)
-    yield from relay.record(ctx, made, target, {"notebook": str(path)})
+    yield from relay.record(ctx, made, target, wanted.handle(made.run.id, 0))
     with made.home.writer():
         yield from relay.finish_submission(ctx, ctx.ledger.run(made.run.id), target)
     yield from _written(ctx, made.run.id)
@@ -62,8 +70,8 @@ def resumed(ctx: Context, run: Run, request: ResumeRequest, wanted: Wanted) -> I
     if not (yield from relay.ready_to_go_on(ctx, run)):
         return
     with claimed(run) as home:
-        path = wanted.path(run.id, len(ctx.ledger.run(run.id).segments))
-        following = relay.Next(target, request.checkpoint, {"notebook": str(path)})
+        handle = wanted.handle(run.id, len(ctx.ledger.run(run.id).segments))
+        following = relay.Next(target, request.checkpoint, handle)
         yield from relay.add_segment(ctx, run, home, following)
         yield from relay.finish_submission(ctx, ctx.ledger.run(run.id), target)
     yield from _written(ctx, run.id)
@@ -77,5 +85,6 @@ def _written(ctx: Context, run_id: str) -> Generator[Event, None, None]:
     ctx.ledger.update_segment(run.id, segment.number, reason=hand.WAITS)
     for line in hand.next_steps(segment, JobSpec.from_json(run.spec).secrets):
         yield Notice(line)
-    paths = {key: segment.handle[key] for key in ("notebook", "beside") if segment.handle.get(key)}
+    keys = ("notebook", "beside", "environment_folder")
+    paths = {key: segment.handle[key] for key in keys if segment.handle.get(key)}
     yield Result(run.id, segment.state.value, 0, hand.WAITS, paths)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.agent import records
 from launcher.config import Config
-from launcher.errors import LauncherError, Refused
-from launcher.job.gpu import Gpu, fits
+from launcher.errors import Refused
 from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Folder, Limits, Need, Offer, Quota, Step, Submission
 
-SESSION_S = 12 * 3600.0
 SUFFIX = "-notebook"
 WAITS = "its notebook waits to be opened"
 
@@ -97,7 +92,7 @@ class HandTarget:
         live=False,
         secrets=False,
         cancel=False,
-        max_time_s=SESSION_S,
+        max_time_s=12 * 3600.0,
         way_in=False,
         live_checkpoints=False,
     )
@@ -118,13 +113,12 @@ class HandTarget:
 
     def submit(self, order: Submission) -> Iterator[Step]:
         """Write the notebook, and beside it what is too large to be inside. Again: the same files anew."""
-        path = Path(order.segment.handle["notebook"])
-        yield Step(State.PENDING, "notebook", path.name)
-        try:
-            beside = self._write(order, path)
-        except OSError as e:
-            raise LauncherError(f"cannot write {path}: {e.strerror}", "choose another with -o") from e
-        yield Step(State.PENDING, "notebook", path.name, 1, 1, handle={"beside": beside}, handed_over=True)
+        from launcher.targets.hand_files import Files, write
+
+        place, handle = self._place, order.segment.handle
+        files = Files(Path(handle["notebook"]), place.name, bool(handle.get("offline")))
+        made = yield from write(order, files, place.root, place.segments)
+        yield Step(State.PENDING, "notebook", files.notebook.name, 1, 1, handle=made, handed_over=True)
 
     def status(self, segment: Segment) -> Status:
         return Status(State.PENDING, WAITS if segment.handed_over else "")
@@ -156,51 +150,3 @@ class HandTarget:
 
     def lacking(self, data: Sequence[Any]) -> Mapping[str, int]:
         return {}
-
-    def _write(self, order: Submission, path: Path) -> str:
-        """The notebook at `path`; returns what lies beside it, or nothing."""
-        from launcher.notebook.ipynb import Options, embedded, notebook
-        from launcher.notebook.payload import Platform, write
-
-        place = self._place
-        platform = Platform(place.name, place.root, place.segments, SESSION_S, secrets=place.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:40]}.") as scratch:
-            payload = write(order, Path(scratch) / "payload", platform)
-            beside = None if embedded(payload) else path.with_name(self._beside(path))
-            if beside and place.name == "colab":
-                payload.packed(Path(scratch) / beside.name)
-            options = Options(
-                order.spec.name,
-                f"It runs `{_shown(order.order['command'])}`.",
-                accelerator=_accelerator(order.spec.resources.gpu) if place.name == "colab" else "",
-                packed=beside.name if beside else "",
-            )
-            text = notebook(payload, options)
-            if beside:
-                _move(payload.folder if place.name == "kaggle" else Path(scratch) / beside.name, beside)
-            records.write_durably(str(path), text.encode(), 0o644)
-        return str(beside or "")
-
-    def _beside(self, path: Path) -> str:
-        return f"{path.stem}-payload" + (".bin" if self._place.name == "colab" else "")
-
-
-def _move(made: Path, final: Path) -> None:
-    if final.is_dir():
-        shutil.rmtree(final)
-    made.replace(final)
-
-
-def _shown(command: str | list[str]) -> str:
-    import shlex
-
-    return command if isinstance(command, str) else shlex.join(command)
-
-
-def _accelerator(wanted: Gpu | None) -> str:
-    """Which of Colab's GPUs the notebook asks for when it is opened."""
-    from launcher.targets.colab.offer import MODELS
-
-    good = (one.name for one in MODELS if wanted and fits(wanted, one.shown, one.memory_mb << 20))
-    return next(good, "")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.laptop import Laptop
 from tests.runner.steady import home_of
+from tests.servers import interpreter
 
 SAVES = """
 import os, pathlib, sys
@@ -115,8 +116,30 @@ def test_a_large_payload_lies_beside_the_notebook(laptop: Laptop) -> None:
         assert "payload.json" in tar.getnames()
     assert "c-payload.bin" in source(laptop.work / "c.ipynb")
     assert (laptop.work / "c.ipynb").stat().st_size < 100_000
+    for platform in ("kaggle", "colab"):  # what lies beside one may be needed: it is never written over
+        (laptop.work / f"{platform[0]}.ipynb").unlink()
+        refused = laptop.launcher("notebook", "flowers", "--for", platform, "-o", f"{platform[0]}.ipynb")
+        assert refused.code == 126
+        assert f"{platform[0]}-payload" in refused.err
     left = {path.name for path in laptop.work.iterdir()}
-    assert left == {"flowers", "runs", "k.ipynb", "k-payload", "c.ipynb", "c-payload.bin"}
+    assert left == {"flowers", "runs", "k-payload", "c-payload.bin"}
+
+
+def test_without_internet_the_environment_lies_beside_the_notebook_too(laptop: Laptop) -> None:
+    with interpreter.serving("127.0.0.1") as served:
+        laptop.env["UV_PYTHON_DOWNLOADS_JSON_URL"] = str(served.table)
+        job = laptop.job("locked", "import six", environment={"python": interpreter.MINOR})
+        (job / "requirements.in").write_text("six\n")
+        done = laptop.ok("notebook", "locked", "--for", "kaggle", "--offline", "-o", "n.ipynb")
+    folder = laptop.work / "n-environment"
+    names = {path.name for path in folder.iterdir()}
+    assert "wheelhouse.json" in names
+    assert len(names) > 1
+    facts = told(laptop.work / "n.ipynb")
+    name = facts["wheelhouse"].removeprefix("/kaggle/input/")
+    assert name == f"launcher-env-{facts['environment']['key']}"
+    assert f"New Dataset called {name}, the files of {folder}" in done.err
+    assert laptop.launcher("notebook", "locked", "--for", "colab", "--offline").code == 126
 
 
 def test_a_run_goes_on_in_a_notebook_from_its_newest_checkpoint(laptop: Laptop) -> None:
