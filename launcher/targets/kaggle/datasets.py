@@ -124,6 +124,8 @@ def _create(api: KaggleAPI, wanted: Wanted, tokens: Sequence[str]) -> None:
         if not _arrived(api, wanted, before):
             raise
     except Refused as error:
+        if before is None and api.dataset_status(wanted.slug) is not None:
+            return  # another process of ours was quicker
         raise Refused(
             f"Kaggle does not take the dataset {name}: {error.message}",
             error.hint or "look at https://www.kaggle.com/datasets under Your Work",

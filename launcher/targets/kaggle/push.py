@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -23,6 +24,8 @@ MOST_S = 12 * 3600.0  # Kaggle's own limit of a session
 SETUP_S = 1800.0  # at most, before the job's first line
 ROOT, WORKING, INPUT = "/kaggle/tmp/launcher", "/kaggle/working", "/kaggle/input"
 LOOK_S = (0.5, 1.0, 2.0, 4.0)
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def push(pushing: Pushing) -> Iterator[Step]:
     try:
         yield from _steps(pushing)
     finally:
-        shutil.rmtree(kept(pushing.config, pushing.segment), ignore_errors=True)
+        clear(pushing.config, pushing.segment)
 
 
 def planned(spec: Any, lock: Any) -> environment.EnvironmentPlan:
@@ -81,18 +84,35 @@ def planned(spec: Any, lock: Any) -> environment.EnvironmentPlan:
     return environment.plan(spec.environment, lock, "x86_64")
 
 
-def kept(config: Config, segment: Segment) -> Path:
-    """Where a segment's payload lies on this disk while it is sent."""
-    return config.home / "payloads" / f"{segment.run_id}.{segment.number}"
+def clear(config: Config, segment: Segment) -> None:
+    """Nothing of a segment's payload is left on this machine."""
+    for folder in (config.home, MEMORY):
+        shutil.rmtree(_inside(folder, segment), ignore_errors=True)
+
+
+def _inside(folder: Path, segment: Segment) -> Path:
+    return folder / f"launcher-{os.getuid()}" / f"{segment.run_id}.{segment.number}"
+
+
+def _place(pushing: Pushing) -> Path:
+    """Where the payload lies while it is sent. One with secrets in it never reaches a disk if memory has room."""
+    if pushing.settings.secrets == payload.FILE and pushing.submission.secrets and MEMORY.is_dir():
+        needed = pushing.submission.bundle.size_bytes
+        needed += sum(source.size_bytes or 0 for source in pushing.submission.data)
+        needed += getattr(pushing.submission.resume_from, "size_bytes", 0)
+        if shutil.disk_usage(MEMORY).free > 2 * needed + ROOM_BYTES:
+            return _inside(MEMORY, pushing.segment)
+    return _inside(pushing.config.home, pushing.segment)
 
 
 def _steps(pushing: Pushing) -> Iterator[Step]:
     api, segment, slug = pushing.api, pushing.segment, pushing.slug
     nonce = segment.run_id[-8:]
-    if segment.handle.get("kernel") and (found := api.kernel(slug)):
-        yield from _handed_over(pushing, int(found.get("currentVersionNumber") or 1))
+    found = api.kernel(slug)
+    if found and segment.handle.get("kernel"):
+        yield from _handed_over(pushing, _as_pushed(slug, found))
         return
-    if api.kernel(slug) is not None:
+    if found:
         raise Refused(
             f"there is a notebook {slug} on Kaggle, which is not this run's", "delete it there, or rename it"
         )
@@ -107,9 +127,7 @@ def _steps(pushing: Pushing) -> Iterator[Step]:
     yield from datasets.bring(api, datasets.Wanted(slug, files, "upload to Kaggle"))
     text = _notebook(pushing, written)
     yield Step(State.SYNCING, "push", slug, handle={"kernel": slug}, resource=Resource("kernel", slug, nonce))
-    pushed = _saved(pushing, text, (slug, *((house,) if house else ())))
-    yield from _checked(pushing, pushed)
-    yield from _handed_over(pushing, pushed.version)
+    yield from _handed_over(pushing, _saved(pushing, text, (slug, *((house,) if house else ()))))
 
 
 def _environment(pushing: Pushing) -> Generator[Step, None, str]:
@@ -132,8 +150,8 @@ def _environment(pushing: Pushing) -> Generator[Step, None, str]:
 
 
 def _written(pushing: Pushing, house: str) -> payload.Payload:
-    folder = kept(pushing.config, pushing.segment)
-    shutil.rmtree(folder, ignore_errors=True)
+    clear(pushing.config, pushing.segment)
+    folder = _place(pushing)
     private_folder(folder.parent)
     private_folder(folder)
     platform = payload.Platform(
@@ -177,42 +195,52 @@ def _saved(pushing: Pushing, text: str, sources: tuple[str, ...]) -> Pushed:
         for wait_s in LOOK_S:
             time.sleep(wait_s)
             if (found := pushing.api.kernel(pushing.slug)) is not None:
-                version = int(found.get("currentVersionNumber") or 1)
-                return Pushed(pushing.slug, version, int(found.get("id") or 0), "")
+                return _as_pushed(pushing.slug, found)
         raise
 
 
-def _checked(pushing: Pushing, pushed: Pushed) -> Iterator[Step]:
+def _as_pushed(slug: str, found: Mapping[str, Any]) -> Pushed:
+    """A push whose answer we never got, as the notebook's metadata tells it."""
+    return Pushed(slug, int(found.get("currentVersionNumber") or 1), int(found.get("id") or 0), "")
+
+
+def _handed_over(pushing: Pushing, pushed: Pushed) -> Iterator[Step]:
     """Kaggle takes a push that it cannot serve; such a session is stopped before it costs anything."""
-    trouble: LauncherError | None = None
-    if pushed.missing:
-        trouble = RemoteError(
-            f"Kaggle did not give the notebook its data ({', '.join(pushed.missing)})", "try again"
-        )
-    elif pushed.slug != pushing.slug:
-        trouble = RemoteError(f"Kaggle made {pushed.slug} of {pushing.slug}", "tell its developers")
-    elif pushing.settings.internet:
-        found: Mapping[str, Any] = pushing.api.kernel(pushing.slug) or {}
-        if found.get("enableInternet") is False and not (pushing.plan.trivial or pushing.settings.wheelhouse):
-            trouble = no_internet()
-    if trouble:
+    if trouble := _trouble(pushing, pushed):
         pushing.api.delete_kernel(pushed.slug)
         resource = Resource("kernel", pushing.slug, pushing.segment.run_id[-8:])
-        yield Step(pushing.segment.state, handle={"kernel": None}, released=resource)
+        yield Step(State.SYNCING, handle={"kernel": None}, released=resource)
         raise trouble
-
-
-def no_internet() -> Refused:
-    return Refused(
-        "Kaggle gives this account's notebooks no internet: its phone number is not verified",
-        "verify it at https://www.kaggle.com/settings, or set `environment: dataset` and `internet: off` on the"
-        " target: the environment then comes from a private dataset",
-    )
-
-
-def _handed_over(pushing: Pushing, version: int) -> Iterator[Step]:
-    handle = {"kernel": pushing.slug, "version": version, "machine": _machine(pushing.settings)}
+    handle = {"kernel": pushing.slug, "version": pushed.version, "machine": _machine(pushing.settings)}
     yield Step(State.RUNNING, "start", pushing.slug, 1, 1, handle=handle, handed_over=True)
+
+
+def _trouble(pushing: Pushing, pushed: Pushed) -> LauncherError | None:
+    """What the session that has just begun lacks."""
+    settings = pushing.settings
+    if pushed.missing:
+        what = ", ".join(pushed.missing)
+        return RemoteError(
+            f"Kaggle did not give the notebook its data ({what})", "`launcher attach RUN` tries again"
+        )
+    if pushed.slug != pushing.slug:
+        return RemoteError(f"Kaggle calls the notebook {pushing.slug} {pushed.slug}", "choose another --name")
+    found = pushing.api.kernel(pushing.slug) or {}
+    needs_internet = settings.internet and not (settings.wheelhouse or pushing.plan.trivial)
+    if needs_internet and found.get("enableInternet") is False:
+        return Refused(
+            "Kaggle gives this account's notebooks no internet: its phone number is not verified",
+            "verify it at https://www.kaggle.com/settings, or set `environment: dataset` and `internet: off`"
+            " on the target: the environment then comes from a private dataset",
+        )
+    got = str(found.get("machineShape") or "")
+    if settings.accelerator and got and got != settings.accelerator:
+        return Refused(
+            f"Kaggle gives this account {got if got != 'None' else 'no accelerator'} in place of"
+            f" {settings.accelerator}",
+            "remove accelerator from the target, or ask Kaggle for it",
+        )
+    return None
 
 
 def _machine(settings: Settings) -> dict[str, Any]:

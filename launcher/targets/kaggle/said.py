@@ -70,7 +70,7 @@ class Said:
         if line.startswith(ENDED_MARK):
             return records.SAID, b""
         if line.startswith(OURS):
-            self.words = line[len(OURS) :].strip()
+            line = self.words = line[len(OURS) :].strip()
         return records.SAID, _bytes(line)
 
     def _numbered(self, seq: int, line: str) -> bytes:

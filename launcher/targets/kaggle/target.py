@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,17 +11,17 @@ from typing import Any
 from launcher import published
 from launcher.agent import records
 from launcher.config import Config, TargetConfig
-from launcher.errors import AuthError, Refused, TargetError
+from launcher.errors import AuthError, Refused, RemoteError, TargetError
 from launcher.run import Resource, Segment, State, Status
 from launcher.target import Finding, Limits, Need, Offer, Quota, Range, Step, Submission
 from launcher.targets.kaggle import accelerators, datasets, fit, live, push
-from launcher.targets.kaggle.api import URL, KaggleAPI, credentials
+from launcher.targets.kaggle.api import URL, KaggleAPI, KernelStatus, credentials
 from launcher.targets.kaggle.folder import KaggleFolder, Place
 from launcher.targets.kaggle.status import Seen, judge, over
 from launcher.targets.later import Later
 
 LIMITS = Limits(own_image=False, way_in=False, live_checkpoints=False, max_time_s=push.MOST_S)
-TOLD_S = 20.0  # for a session that has just begun to say its number
+TOLD_S = 6.0  # for a session that has just begun to say its number
 STOPPED_S = 60.0  # for Kaggle to stop a session
 LOOK_S = 1.0
 
@@ -66,7 +65,7 @@ class KaggleTarget:
         self._user()
         try:
             settings = fit.settings(need, self._options)
-            quota = fit.afford(need, settings, self.quota() if settings.accelerator else [])
+            quota = fit.afford(need, settings, self._left(settings))
         except Refused as e:
             why = e.message + (f"; {e.hint}" if e.hint else "")
             return [Offer(self.name, "Kaggle session", fits=False, why_not=why)]
@@ -87,8 +86,8 @@ class KaggleTarget:
         yield Step(State.PROVISIONING, "connect", f"Kaggle as {self._user()}")
         need = Need(order.spec, order.lock)
         settings = fit.settings(need, self._options)
-        if settings.accelerator and not order.segment.handle.get("kernel"):
-            fit.afford(need, settings, self.quota(), float(order.order["time_s"]))
+        if not order.segment.handle.get("kernel"):
+            fit.afford(need, settings, self._left(settings), float(order.order["time_s"]))
         yield from push.push(push.Pushing(self.config, self.api, order, settings))
 
     def status(self, segment: Segment) -> Status:
@@ -115,7 +114,7 @@ class KaggleTarget:
         place = self._place(segment)
         end = time.monotonic() + TOLD_S
         while (status := self.api.kernel_status(place.slug, place.version)) and not over(status.state):
-            if number := live.session_id(self.api, place.slug, place.version):
+            if number := self._session(place, status):
                 self.api.cancel(int(number))
                 return
             if time.monotonic() > end:
@@ -139,7 +138,7 @@ class KaggleTarget:
         self.api.delete_dataset(dataset)
         _gone(self.api.dataset_status(dataset), f"the dataset {dataset}")
         yield Step(segment.state, "remove", dataset, released=Resource("dataset", dataset, nonce))
-        shutil.rmtree(push.kept(self.config, segment), ignore_errors=True)
+        push.clear(self.config, segment)
 
     def owned(self) -> list[Resource]:
         """My notebooks and datasets that bear a run's nonce, and the environments of all runs."""
@@ -155,6 +154,13 @@ class KaggleTarget:
     def lacking(self, data: Sequence[Any]) -> Mapping[str, int]:
         """Local data travels with each segment; what is downloaded there does not."""
         return {one.key: one.size_bytes or 0 for one in data if one.digest}
+
+    def _left(self, settings: push.Settings) -> list[Quota]:
+        """The quota, where it matters and Kaggle tells it."""
+        try:
+            return self.quota() if settings.accelerator else []
+        except RemoteError:
+            return []
 
     def _user(self) -> str:
         if self._warming is not None:
@@ -176,13 +182,16 @@ class KaggleTarget:
     def _folder(self, segment: Segment) -> KaggleFolder:
         return KaggleFolder(self.api, self._place(segment))
 
+    def _session(self, place: Place, status: KernelStatus) -> str:
+        return "" if status.state == "QUEUED" else live.session_id(self.api, place.slug, place.version)
+
     def _stopped(self, place: Place) -> None:
         """A session that lives is cancelled; one that does not say its number goes with its notebook."""
         end = time.monotonic() + STOPPED_S
         asked = False
         while (status := self.api.kernel_status(place.slug, place.version)) and not over(status.state):
             if not asked:
-                number = live.session_id(self.api, place.slug, place.version)
+                number = self._session(place, status)
                 if not number:
                     return
                 with contextlib.suppress(AuthError):

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from launcher.config import Config
+from launcher.targets.kaggle.target import KaggleTarget
+from launcher.targetsfile import TargetConfig
 from tests.emulators.kaggle.accounts import Account
 from tests.emulators.kaggle.emulator import Kaggle
 from tests.emulators.kaggle.sessions import Session
@@ -34,7 +37,8 @@ while step < params["steps"]:
     part = out / "checkpoints" / f"step-{step:03}.json.tmp"
     part.write_text(json.dumps({"step": step}))
     part.rename(part.with_suffix(""))
-    time.sleep(params["pause"])
+    while step == params["hold"] and not os.path.exists(params["gate"]):
+        time.sleep(0.05)
 (out / "final.txt").write_text(f"after {step} steps")
 """
 
@@ -47,10 +51,19 @@ class Place:
     kaggle: Kaggle
     account: Account
 
-    def counter(self, steps: int = 3, pause: float = 0.02, **spec: Any) -> str:
-        """A job that counts, saving each step."""
-        params = {"steps": steps, "pause": pause}
+    def counter(self, steps: int = 3, hold: int = 0, **spec: Any) -> str:
+        """A job that counts, saving each step; after `hold` steps it waits until the gate is opened."""
+        params = {"steps": steps, "hold": hold, "gate": str(self.gate)}
         return str(self.laptop.job("counter", COUNTER, environment=ANY_PYTHON, params=params, **spec))
+
+    @property
+    def gate(self) -> Path:
+        """A file that sessions see as well."""
+        return self.kaggle.settings.visible[0] / self.account.name
+
+    def said(self, text: str) -> bool:
+        """Whether the newest session has printed something."""
+        return bool(self.sessions) and text in self.sessions[-1].log.array()
 
     @property
     def sessions(self) -> list[Session]:
@@ -76,6 +89,11 @@ class Place:
         assert all(session.over for session in self.sessions)
 
 
+def target_of(place: Place, **options: str) -> KaggleTarget:
+    """The target itself, without the command."""
+    return KaggleTarget(Config(place.laptop.env), TargetConfig("kaggle", "kaggle", options))
+
+
 def place_of(kaggle: Kaggle, folder: Path) -> Place:
     account = kaggle.account("u" + uuid.uuid4().hex[:10])
     variables = {"LAUNCHER_KAGGLE_URL": kaggle.url, "KAGGLE_API_TOKEN": account.token()}
@@ -83,8 +101,9 @@ def place_of(kaggle: Kaggle, folder: Path) -> Place:
 
 
 @pytest.fixture(scope="module")
-def kaggle() -> Iterator[Kaggle]:
-    with Kaggle(Settings(time_scale=60)) as running:
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kaggle]:
+    settings = Settings(time_scale=60, visible=(tmp_path_factory.mktemp("gates"),))
+    with Kaggle(settings) as running:
         yield running
 
 
@@ -96,6 +115,7 @@ def place(kaggle: Kaggle, tmp_path: Path) -> Iterator[Place]:
         yield made
     finally:
         made.laptop.close()
+        made.gate.touch()
         for session in made.sessions:
             session.cancel()
         vars(kaggle.settings).update(settings)

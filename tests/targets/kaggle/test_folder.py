@@ -74,7 +74,7 @@ def test_a_line_without_its_end_is_kept_back() -> None:
 def test_words_of_the_notebook_and_of_others_are_for_the_screen_alone() -> None:
     said = Said()
     found = gathered(said, ["launcher: building the environment\nWARNING: something\n" + line(1)])
-    assert found[records.SAID] == b"launcher: building the environment\nWARNING: something\n"
+    assert found[records.SAID] == b"building the environment\nWARNING: something\n"
     assert said.words == "building the environment"
     assert gathered(said, [line(2)], "stderr") == {records.SAID: line(2).encode()}
 
