@@ -13,7 +13,7 @@ import threading
 import time
 import zipfile
 
-from launcher.agent import download, notebook_payload, notebook_place
+from launcher.agent import download, notebook_payload, notebook_place, notebook_thaw
 from launcher.agent.notebook_payload import NotebookError
 
 TELL_S = 20.0
@@ -56,25 +56,47 @@ def _locked(payload, say):
     facts = payload.facts
     told, root = facts["environment"], facts["root"]
     env = os.path.join(root, "envs", told["key"])
-    if not os.path.exists(os.path.join(env, ".ready")):
-        say("environment %s: building" % told["key"])
-    script = payload.data(notebook_payload.ENVIRONMENT).decode("utf-8")
     began = time.monotonic()
+    wheels = _wheelhouse(facts)
+    listing = _listing(wheels) if wheels else {}
+    if not _ready(env):
+        say("environment %s: building%s" % (told["key"], " from %s" % wheels if wheels else ""))
+    if "frozen" in listing and not _ready(env):
+        notebook_thaw.thaw(wheels, listing, root)
+    elif not _ready(env):
+        _build(payload, wheels, listing, say)
+    _say_ready(_ready(env), env, time.monotonic() - began, say)
+    return os.path.join(env, "bin")
+
+
+def _build(payload, wheels, listing, say):
+    """By the script, with uv; from the wheels where there are any."""
+    facts = payload.facts
+    told, root = facts["environment"], facts["root"]
+    script = payload.data(notebook_payload.ENVIRONMENT).decode("utf-8")
     variables = notebook_place.build_variables(os.environ, root)
     variables["UV_CACHE_DIR"] = os.path.join(root, "cache")
-    wheels = _wheelhouse(facts)
     if wheels:
-        say("environment: from %s" % wheels)
-        links = _named(wheels, os.path.join(root, "wheels"))
+        links = _named(wheels, listing["wheels"], os.path.join(root, "wheels"))
         variables.update(_OFFLINE, UV_FIND_LINKS=links)
         script = _with_interpreter(script, told, wheels, links)
     _uv(told, os.path.join(root, "tools"), wheels, say)
     code, said = _run(script, variables, say)
-    ready = next((line for line in said if line.startswith("{")), None)
-    if code != 0 or ready is None:
+    if code != 0:
         raise NotebookError(_failure(said, facts["platform"], wheels))
-    _say_ready(json.loads(ready), env, time.monotonic() - began, say)
-    return os.path.join(env, "bin")
+
+
+def _ready(env):
+    """What the environment says of itself when it is complete; else None."""
+    try:
+        with open(os.path.join(env, ".ready"), "rb") as file:
+            return (
+                json.loads(file.read().decode("utf-8"))
+                if os.access(os.path.join(env, "bin/python"), os.X_OK)
+                else None
+            )
+    except (OSError, ValueError):
+        return None
 
 
 def _say_ready(ready, env, seconds, say):
@@ -137,10 +159,13 @@ def _wheelhouse(facts):
     raise NotebookError("%s is not there, or has no wheelhouse.json: is the dataset attached?" % folder)
 
 
-def _named(wheels, folder):
-    """A folder with links to the wheels under their own names, which uv needs and the platform does not keep."""
+def _listing(wheels):
     with open(os.path.join(wheels, "wheelhouse.json"), "rb") as file:
-        names = json.loads(file.read().decode("utf-8"))["wheels"]
+        return json.loads(file.read().decode("utf-8"))
+
+
+def _named(wheels, names, folder):
+    """A folder with links to the wheels under their own names, which uv needs and the platform does not keep."""
     os.makedirs(folder, 0o755, exist_ok=True)
     for name, lies_in in names.items():
         link = os.path.join(folder, os.path.basename(name))

@@ -1,4 +1,4 @@
-"""The locked interpreter, uv and every locked wheel as flat files, for a place without internet or as its cache."""
+"""A locked environment as flat files, for a place without internet or as its cache: finished, or as wheels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,7 +19,7 @@ from launcher.agent import download, records
 from launcher.environment import EnvironmentPlan
 from launcher.errors import IntegrityError, LauncherError, Unreachable
 from launcher.lock import Lock
-from launcher.notebook import wheels
+from launcher.notebook import frozen, wheels
 from launcher.notebook.payload import ARCH, PayloadFile
 from launcher.notebook.wheels import Wheel
 
@@ -38,21 +39,32 @@ class Fetched:
 def collect(plan: EnvironmentPlan, lock: Lock | None, folder: Path) -> list[PayloadFile]:
     """Fetch what is missing into `folder` (for linux x86_64, from whatever machine this is); all files.
 
-    wheelhouse.json, uv.bin, python.bin and one NAME.whl.bin a wheel; every hash is the lock's. Unreachable
-    when an index does not answer, Refused when a locked package has no wheel for that platform.
+    wheelhouse.json, and either the finished environment (frozen-<n>.bin, made on Linux alone) or uv.bin,
+    python.bin and one NAME.whl.bin a wheel; every hash is the lock's. Unreachable when an index does not
+    answer, Refused when a locked package has no wheel for that platform.
     """
     for _ in fetching(plan, lock, folder):
         pass
     return listed(folder)
 
 
-def fetching(plan: EnvironmentPlan, lock: Lock | None, folder: Path) -> Iterator[Fetched]:
-    """As `collect`, telling how far it is."""
-    if plan.trivial:
+def fetching(
+    plan: EnvironmentPlan, lock: Lock | None, folder: Path, finished: bool = True
+) -> Iterator[Fetched]:
+    """As `collect`, telling how far it is. `finished`: as a finished environment, where this machine can make it."""
+    if plan.trivial or _complete(plan, folder):
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    listing = folder / LISTING
-    listing.unlink(missing_ok=True)  # what has it is complete
+    made = frozen.freeze(plan, folder) if finished and frozen.can_be_made(plan) else None
+    if made is None:
+        yield from _wheels(plan, lock, folder)
+        return
+    _tell(plan, folder, {file.name: [file.size_bytes, file.sha256] for file in made.files}, frozen=made.told)
+    for number, file in enumerate(made.files, 1):
+        yield Fetched(file.name, number, len(made.files))
+
+
+def _wheels(plan: EnvironmentPlan, lock: Lock | None, folder: Path) -> Iterator[Fetched]:
     wanted = _wanted(plan, lock)
     made: dict[str, list[object]] = {}
     with ThreadPoolExecutor(THREADS) as pool:
@@ -68,10 +80,21 @@ def fetching(plan: EnvironmentPlan, lock: Lock | None, folder: Path) -> Iterator
     uv = tools.uv_binary("linux", ARCH)
     shutil.copyfile(uv.path, folder / UV)
     made[UV] = [(folder / UV).stat().st_size, uv.sha256]
-    named = {one.filename: one.stored for one in wanted if one.filename}
-    value = {"v": records.VERSION, "key": plan.key, "wheels": named, "files": made}
-    records.write_durably(str(listing), records.canonical(value))
+    _tell(plan, folder, made, wheels={one.filename: one.stored for one in wanted if one.filename})
     yield Fetched(UV, len(wanted) + 1, len(wanted) + 1)
+
+
+def _tell(plan: EnvironmentPlan, folder: Path, files: Mapping[str, Any], **more: Any) -> None:
+    """The listing, last: what has it is complete."""
+    value = {"v": records.VERSION, "key": plan.key, "files": files, **more}
+    records.write_durably(str(folder / LISTING), records.canonical(value))
+
+
+def _complete(plan: EnvironmentPlan, folder: Path) -> bool:
+    files = listed(folder)
+    if not files or json.loads(files[0].path.read_bytes()).get("key") != plan.key:
+        return False
+    return all(file.path.is_file() and file.path.stat().st_size == file.size_bytes for file in files)
 
 
 def listed(folder: Path) -> list[PayloadFile]:

@@ -94,62 +94,101 @@ def log_of(text: str) -> bytes:
     ).encode()
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A session and what it left."""
+
+    session: Session
+    place: str
+
+    @property
+    def printed(self) -> str:
+        return printed(self.session)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.output("fingerprint.json"))
+        return value
+
+    def output(self, name: str) -> bytes:
+        return output(self.session, self.place, name)
+
+
 def output(session: Session, place: str, name: str) -> bytes:
     assert session.outputs is not None
     return (session.outputs / place / name).read_bytes()
 
 
-def test_the_job_runs_in_its_own_environment_and_nothing_leaks_in(
-    kaggle: Kaggle, client: Plain, locked: Locked, tmp_path: Path
-) -> None:
-    session, place = push(client, tmp_path, wish(locked), machineShape="NvidiaTeslaT4")
+@pytest.fixture(scope="module")
+def online(kaggle: Kaggle, client: Plain, locked: Locked, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run whose environment came from the internet."""
+    session, place = push(
+        client, tmp_path_factory.mktemp("online"), wish(locked), machineShape="NvidiaTeslaT4"
+    )
     kaggle.wait("COMPLETE", session, timeout_s=180)
-    text = printed(session)
-    lines = text.splitlines()
-    assert lines[0] == f"launcher: session {session.id}"
+    return Ended(session, place)
+
+
+def test_what_the_cell_prints_is_the_log_and_the_metrics(online: Ended) -> None:
+    lines = online.printed.splitlines()
+    assert lines[0] == f"launcher: session {online.session.id}"
     assert "launcher: GPU: 2 x FAKE Tesla T4" in lines
     assert lines[-1] == "launcher: ended succeeded 0"
-    assert log_of(text) == output(session, place, "log.jsonl")
-    metrics = "".join(
-        line.removeprefix("launcher:metrics ") + "\n" for line in lines if "launcher:metrics" in line
-    )
-    assert metrics.encode() == output(session, place, "out/metrics.jsonl")
-    seen = next(
-        json.loads(event["text"])
-        for event in map(json.loads, log_of(text).splitlines())
-        if "trap" in event["text"]
-    )
+    assert log_of(online.printed) == online.output("log.jsonl")
+    mark = "launcher:metrics "
+    metrics = "".join(line.removeprefix(mark) + "\n" for line in lines if line.startswith(mark))
+    assert metrics.encode() == online.output("out/metrics.jsonl")
+
+
+def test_the_job_runs_in_its_own_environment_and_nothing_leaks_in(online: Ended) -> None:
+    texts = [json.loads(line)["text"] for line in log_of(online.printed).splitlines()]
+    seen = next(json.loads(one) for one in texts if "trap" in one)
     assert seen["trap"] is False
     assert seen["click"].startswith(f"{ROOT}/envs/")
     assert not any("/kaggle/lib" in path or path.startswith("/root") for path in seen["path"])
-    assert not [
-        name for name in seen["names"] if name.startswith(("KAGGLE", "PYTHONPATH", "PYTHONUSERBASE", "UV"))
-    ]
+    foreign = ("KAGGLE", "PYTHONPATH", "PYTHONUSERBASE", "UV")
+    assert not [name for name in seen["names"] if name.startswith(foreign)]
     assert seen["driver"] == "/usr/local/nvidia/lib64"
-    fingerprint = json.loads(output(session, place, "fingerprint.json"))
-    names = [name.split("==")[0] for name in fingerprint["portable"]["packages"]]
-    assert (names, fingerprint["shown"]["build"]) == (["click", "six"], "managed")
+    names = [name.split("==")[0] for name in online.fingerprint["portable"]["packages"]]
+    assert (names, online.fingerprint["shown"]["build"]) == (["click", "six"], "managed")
 
 
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "wheels"])
 def test_without_internet_the_same_environment_comes_from_a_dataset(
+    kaggle: Kaggle, client: Plain, locked: Locked, online: Ended, tmp_path: Path, finished: bool
+) -> None:
+    plan = environment.plan(locked.environment, locked.lock, "x86_64")
+    list(wheelhouse.fetching(plan, locked.lock, tmp_path / "house", finished))
+    files = wheelhouse.listed(tmp_path / "house")
+    assert ("frozen-0.bin" in [file.name for file in files]) is finished
+    slug = f"launcher-env-{finished}-{plan.key}".lower()
+    client.dataset(slug, {file.name: file.path.read_bytes() for file in files})
+    more = {"enableInternet": False, "datasetDataSources": [f"alice/{slug}"]}
+    ended = Ended(*push(client, tmp_path, wish(locked), wheelhouse=f"/kaggle/input/{slug}", **more))
+    kaggle.wait("COMPLETE", ended.session, timeout_s=180)
+    assert ended.printed.endswith("launcher: ended succeeded 0\n"), ended.printed
+    assert ended.fingerprint["portable"] == online.fingerprint["portable"]
+    assert ended.fingerprint["shown"]["build"] == "managed"
+    assert f"building from /kaggle/input/{slug}" in ended.printed
+
+
+def test_a_damaged_dataset_is_found_by_its_hash(
     kaggle: Kaggle, client: Plain, locked: Locked, tmp_path: Path
 ) -> None:
     plan = environment.plan(locked.environment, locked.lock, "x86_64")
-    files = wheelhouse.collect(plan, locked.lock, tmp_path / "house")
-    client.dataset(f"launcher-env-{plan.key}", {file.name: file.path.read_bytes() for file in files})
-    session, place = push(
-        client,
-        tmp_path,
-        wish(locked),
-        wheelhouse=f"/kaggle/input/launcher-env-{plan.key}",
-        enableInternet=False,
-        datasetDataSources=[f"alice/launcher-env-{plan.key}"],
+    files = {
+        file.name: file.path.read_bytes() for file in wheelhouse.collect(plan, locked.lock, tmp_path / "h")
+    }
+    at = len(files["frozen-1.bin"]) // 2
+    files["frozen-1.bin"] = files["frozen-1.bin"][:at] + b"x" + files["frozen-1.bin"][at + 1 :]
+    client.dataset("launcher-env-damaged", files)
+    more = {"enableInternet": False, "datasetDataSources": ["alice/launcher-env-damaged"]}
+    ended = Ended(
+        *push(client, tmp_path, wish(locked), wheelhouse="/kaggle/input/launcher-env-damaged", **more)
     )
-    kaggle.wait("COMPLETE", session, timeout_s=180)
-    assert printed(session).endswith("launcher: ended succeeded 0\n"), printed(session)
-    fingerprint = json.loads(output(session, place, "fingerprint.json"))
-    assert fingerprint["shown"]["build"] == "managed"
-    assert len(fingerprint["portable"]["packages"]) == 2
+    kaggle.wait("COMPLETE", ended.session, timeout_s=180)
+    end = json.loads(ended.output("exit.json"))
+    assert end["reason"].startswith("agent: frozen-1.bin was changed")
 
 
 def test_without_internet_and_without_a_dataset_it_says_what_to_turn_on(
