@@ -74,12 +74,16 @@ def refuse(need: Need) -> None:
 def next_steps(segment: Segment, secrets: Sequence[str]) -> list[str]:
     """What the user does now, a line a step."""
     place = PLACES[segment.target.removesuffix(SUFFIX)]
-    beside = segment.handle.get("beside")
+    beside, house = segment.handle.get("beside"), segment.handle.get("environment_folder")
     steps = [f"open it: {place.open_it}"]
-    steps += (
-        [f"its payload is too large to be inside: {place.beside.format(beside=beside)}"] if beside else []
-    )
-    steps += [f"secrets: {place.secrets.format(names=', '.join(secrets))}"] if secrets else []
+    if beside:
+        steps.append(f"its payload is too large to be inside: {place.beside.format(beside=beside)}")
+    if house:
+        name = segment.handle["environment_name"]
+        how = f"Datasets, New Dataset called {name}, the files of {house}; then in the notebook Add Input"
+        steps.append(f"its environment needs no internet: {how}")
+    if secrets:
+        steps.append(f"secrets: {place.secrets.format(names=', '.join(secrets))}")
     bring = f"launcher pull {segment.run_id} --from-folder DIR"
     return [*steps, f"results: {place.results}, then {bring}"]
 
