@@ -19,6 +19,7 @@ from launcher.targets.colab.files import RuntimeFiles
 from launcher.targets.colab.folder import PAYLOADS, ColabFolder, Spot, note
 from launcher.targets.colab.kernel import Kernel
 from launcher.targets.colab.place import Placing, hand_back, place, runtime_resource
+from launcher.targets.colab.refusals import SIGN_IN
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 from launcher.targets.later import Later
 
@@ -45,7 +46,7 @@ class ColabTarget:
         try:
             account = self._account()
         except AuthError as e:
-            yield Finding("account", False, e.message, e.hint)
+            yield Finding("account", False, e.message, self._how_to_sign_in(e))
             return
         yield Finding("account", True, f"may ask for {', '.join(account.accelerators) or 'CPU runtimes'}")
         left = not offer.spent(account)
@@ -142,6 +143,13 @@ class ColabTarget:
         assert self._known is not None
         found: colab.Account = self._known.result()
         return found
+
+    def _how_to_sign_in(self, error: AuthError) -> str:
+        """Here it is said in full, as other commands point to this one."""
+        if error.hint != SIGN_IN:
+            return error.hint
+        anew = f"set {auth.VARIABLE} anew (a token is good for an hour), or "
+        return (anew if self.config.variable(auth.VARIABLE) else "") + f"type: {auth.LOGIN}"
 
     def _recorded(self, segment: Segment) -> colab.Wanted | None:
         """What an earlier try of this segment asked for."""
