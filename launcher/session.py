@@ -87,7 +87,9 @@ class Session:
 
     def finish(self) -> Iterator[Event]:
         """If there is an exit record: check it against what is home, then bring the outputs."""
-        data = b"".join(chunk for _, chunk in self.folder.read([Range(records.EXIT)]))
+        data = b"".join(
+            chunk for _, chunk in self.folder.read([Range(records.EXIT, 0, published.MAX_EXIT_BYTES + 1)])
+        )
         if not data:
             return
         record = published.exit_record(data, self.segment.run_id, self.segment.number)

@@ -30,8 +30,12 @@ def cancel(ctx: Context, run: Run, grace_s: float) -> Iterator[Event]:
             f"`launcher release {run.id}` undoes the submission, `launcher attach {run.id}` finishes it",
         )
     ctx.ledger.event(run.id, "cancel", {"segment": segment.number, "grace_s": grace_s})
-    target_of(ctx, segment.target).cancel(segment, grace_s)
-    yield Notice(f"asked {run.id} to save and stop within {grace_s:g} s")
+    target = target_of(ctx, segment.target)
+    target.cancel(segment, grace_s)
+    if target.limits.live_checkpoints:
+        yield Notice(f"asked {run.id} to save and stop within {grace_s:g} s")
+    else:
+        yield Notice(f"{target.name} stops {run.id} at once; what it has published comes home by `attach`")
     yield Result(run.id, run.state.value, 0)
 
 

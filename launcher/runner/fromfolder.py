@@ -24,6 +24,7 @@ from launcher.targets.registry import target_of
 from launcher.vault import Home
 
 MOST_FOLDERS = 50_000
+MOST_END = published.MAX_EXIT_BYTES + 1
 SESSION_ENDED = "the notebook's session ended"
 
 
@@ -37,6 +38,9 @@ def bring(ctx: Context, run: Run, folder: str) -> Iterator[Event]:
             for event in _brought(ctx, run, segment, _Download(DiskFolder(found[number]), home)):
                 if not isinstance(event, LogLines | Result):
                     yield event
+            ended = ctx.ledger.run(run.id).segments[number]
+            why = f" ({ended.reason})" if ended.reason else ""
+            yield Notice(f"segment {number} of {run.id}: {ended.state}{why}")
 
 
 class _Download:
@@ -47,7 +51,7 @@ class _Download:
 
     def check(self, segment: Segment) -> None:
         """Nothing is taken from a folder whose log or manifest was changed after the end."""
-        data = b"".join(chunk for _, chunk in self.folder.read([Range(records.EXIT)]))
+        data = b"".join(chunk for _, chunk in self.folder.read([Range(records.EXIT, 0, MOST_END)]))
         if data:
             record = self._end(data, segment)
             self._same(records.LOG, (record.log_size, record.log_sha256))

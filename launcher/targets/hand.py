@@ -112,7 +112,8 @@ class HandTarget:
         yield Finding("opened by hand", True, f"`launcher notebook JOB --for {self._place.name}` writes it")
 
     def offers(self, need: Need) -> list[Offer]:
-        why = f"a notebook is opened by hand: `launcher notebook JOB --for {self._place.name}` writes one"
+        verb = f"launcher notebook JOB --for {self._place.name}"
+        why = f"it is opened by hand: `{verb}` writes a notebook, with `--resume RUN` a run's next one"
         return [Offer(self.name, self._place.title, fits=False, why_not=why)]
 
     def submit(self, order: Submission) -> Iterator[Step]:

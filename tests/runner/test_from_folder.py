@@ -135,6 +135,7 @@ def _downloaded(tmp_path: Path, place: Laptop, run_id: str) -> Iterator[Download
 def test_a_downloaded_folder_comes_home_whole(by_hand: Downloaded) -> None:
     code, err = by_hand.pull()
     assert code == 0, err
+    assert f"segment 0 of {by_hand.run}: succeeded" in err
     status = by_hand.laptop.status(by_hand.run)
     assert (status["state"], status["exit_code"], status["target"]) == ("succeeded", 0, "kaggle-notebook")
     home = home_of(by_hand.laptop)
@@ -248,13 +249,25 @@ def test_a_missing_output_is_named_and_the_rest_is_kept(by_hand: Downloaded) -> 
     assert by_hand.laptop.status()["state"] == "succeeded"
 
 
-def test_a_link_in_place_of_a_file_is_not_followed(by_hand: Downloaded) -> None:
-    secret = by_hand.laptop.folder / "secret"
-    secret.write_bytes((by_hand.segment / "out/final.bin").read_bytes())
-    (by_hand.segment / "out/final.bin").unlink()
-    (by_hand.segment / "out/final.bin").symlink_to(secret)
+@pytest.mark.parametrize("kind", ["link", "folder behind a link", "pipe", "folder"])
+def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(by_hand: Downloaded, kind: str) -> None:
+    out = by_hand.segment / "out"
+    elsewhere = by_hand.laptop.folder / "elsewhere"
+    shutil.copytree(out, elsewhere)
+    if kind == "folder behind a link":
+        shutil.rmtree(out / "deep")
+        (out / "deep").symlink_to(elsewhere / "deep")
+    else:
+        (out / "final.bin").unlink()
+    if kind == "link":
+        (out / "final.bin").symlink_to(elsewhere / "final.bin")
+    elif kind == "pipe":
+        os.mkfifo(out / "final.bin")
+    elif kind == "folder":
+        (out / "final.bin").mkdir()
     assert "lies behind a link" in by_hand.refused()
-    assert not (home_of(by_hand.laptop) / "final.bin").exists()
+    home = home_of(by_hand.laptop)
+    assert not (home / ("deep/notes.txt" if "behind" in kind else "final.bin")).exists()
 
 
 def test_another_segments_or_runs_end_is_not_believed(by_hand: Downloaded) -> None:
