@@ -327,11 +327,11 @@ def test_a_wrong_answer_would_be_seen(client: Plain) -> None:
     ]
 
 
-def test_ten_thousand_machines_of_others_are_in_the_same_listing(verda: Verda, client: Plain) -> None:
+def test_thousands_of_machines_of_others_are_in_the_same_listing(verda: Verda, client: Plain) -> None:
     verda.world.books.balance = 1e6
-    for n in range(10_000):
+    for n in range(3_000):
         verda.rent(hostname=f"launcher-{n}")
-    ours = client.rent(hostname="launcher-5000-k3x7")
+    ours = client.rent(hostname="launcher-2000-k3x7")
     names = {one["hostname"]: one["id"] for one in client.get("/instances")}
-    assert len(names) == 10_001
-    assert names["launcher-5000-k3x7"] == ours
+    assert len(names) == 3_001
+    assert names["launcher-2000-k3x7"] == ours

@@ -22,7 +22,6 @@ from tests.servers.fake_gpu import HOOK, FakeGPU, nvidia_smi
 from tests.servers.gpu_server import CONTAINER, OWNER_LABEL
 from tests.servers.programs import ProgramFailed, docker, find
 
-REBOOTED = "75"
 POWER = ("poweroff", "halt", "shutdown", "reboot")
 
 
@@ -54,7 +53,7 @@ class Box:
         self._orders.put(lambda: self._order(plan))
 
     def open(self) -> None:
-        self._orders.put(lambda: self._exec("touch /run/box/open"))
+        self._orders.put(lambda: self._exec("mkdir -p /run/box && touch /run/box/open"))
 
     def run_script(self) -> None:
         if self._plan and self._plan.script:
@@ -145,20 +144,13 @@ class Box:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """Notice when someone on the machine has powered it off, or rebooted it."""
-        done = subprocess.run(
-            [find("docker") or "docker", "wait", self.name], capture_output=True, check=False
-        )
-        self._orders.put(lambda: self._ended(done.stdout.decode().strip()))
+        """Notice when someone on the machine has powered it off."""
+        subprocess.run([find("docker") or "docker", "wait", self.name], capture_output=True, check=False)
+        self._orders.put(self._ended)
 
-    def _ended(self, code: str) -> None:
-        if not self._up or self._running():
-            return
-        self._up = False
-        if code == REBOOTED:
-            self._start()
-            self._exec("touch /run/box/open")
-        else:
+    def _ended(self) -> None:
+        if self._up and docker("inspect", "--format", "{{.State.Running}}", self.name) != "true":
+            self._up = False
             self._ways.went_off(self)
 
     def _power_off(self) -> None:
@@ -186,9 +178,6 @@ class Box:
             subprocess.run(load, stdin=save.stdout, stdout=subprocess.DEVNULL, check=True)
         if source != image:
             self.run(f"docker tag {source} {image} && docker rmi {source}")
-
-    def _running(self) -> bool:
-        return docker("inspect", "--format", "{{.State.Running}}", self.name) == "true"
 
     def _exec(self, command: str, background: bool = False) -> None:
         if self._up:

@@ -16,13 +16,14 @@ from tests.emulators.verda import lifecycle, orders
 from tests.emulators.verda.accounts import Accounts, Credential
 from tests.emulators.verda.limits import Asked, Limits
 from tests.emulators.verda.machines import Light, Machine
-from tests.emulators.verda.objects import PENDING, Instance, Volume
+from tests.emulators.verda.objects import Instance, Volume
 from tests.emulators.verda.settings import Faults, Settings
 from tests.emulators.verda.waiting import wait_until
 from tests.emulators.verda.wire import PREFIX, Handler, Served
 from tests.emulators.verda.world import Capacity, World
 
 TICK_WALL_S = 0.05
+BAD_ENDS = ("error", "no_capacity", "installation_failed")
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -166,13 +167,17 @@ class Verda:
         with self.world.now():
             pass  # what is due at once has happened when this returns
 
+    def hang(self, one: Instance) -> None:
+        """The machine stops answering, for ever; the API has no idea, and bills."""
+        one.machine.freeze()
+
     def wait(self, status: str, one: Instance | None = None, timeout_s: float = 60.0) -> Instance:
         """Until an instance, the newest unless named, has a status; AssertionError if it comes to another end."""
         chosen = one or self.instances[-1]
 
         def arrived() -> bool:
             with self.world.now():
-                return chosen.status == status or chosen.status not in (*PENDING, "running", "deleting")
+                return chosen.over or chosen.status in (status, *BAD_ENDS)
 
         wait_until(arrived, timeout_s)
         assert chosen.status == status, f"{chosen.status}: {chosen.machine.problem}"

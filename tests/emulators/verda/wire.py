@@ -21,13 +21,10 @@ from tests.emulators.verda.settings import Answer
 from tests.emulators.verda.world import World
 
 PREFIX = "/v1"
+LOST = 0  # the status of an answer that never comes
 PAGE_OF_A_PROXY = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body><center><h1>{0}</h1></center></body>\r\n</html>\r\n"
 )
-
-
-class Cut(Exception):
-    """The connection is closed without an answer."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +61,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.loads(data or b"{}")
         except ValueError:
             body = data.decode(errors="replace")
-        status = 0
+        reply = self._replied(path, parts.query, body)
+        asked = Asked(self.command, path, parts.query, body, self._served.limits.clock(), reply.status)
+        self._served.limits.note(asked)
         try:
-            status = self._write(self._replied(path, parts.query, body))
-        except (Cut, ConnectionError):
+            if reply.status == LOST:
+                raise BrokenPipeError
+            self._write(reply)
+        except ConnectionError:
             self._reset()
-        self._served.limits.note(
-            Asked(self.command, path, parts.query, body, self._served.limits.clock(), status)
-        )
 
     def _replied(self, path: str, query: str, body: Any) -> Reply:
         """The answer, or the fault that comes in its place."""
         fault = self._served.world.faults.take(self.command, path)
-        reply = Reply(0)
+        reply = Reply(LOST)
         if fault is None or fault.works:
             for _ in range(2 if fault and fault.twice else 1):
                 reply = self._worked(path, query, body)
@@ -84,7 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return reply
         time.sleep(fault.late_wall_s)
         if fault.lost:
-            raise Cut
+            return Reply(LOST)
         return _faulty(fault, body) if fault.status else reply
 
     def _worked(self, path: str, query: str, body: Any) -> Reply:
@@ -119,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise problem
         return headers
 
-    def _write(self, reply: Reply) -> int:
+    def _write(self, reply: Reply) -> None:
         data, kind = _bytes(reply)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -130,7 +128,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()
-        return reply.status
 
     def _reset(self) -> None:
         """Away, as when a machine between the two has died."""

@@ -1,8 +1,15 @@
 #!/bin/bash
 # The entry point of a rented machine: a Docker Engine, an sshd that is opened later, the units that are enabled.
-# It ends with 0 when someone on the machine powers it off, with 75 when someone reboots it.
+# It ends when someone on the machine powers it off; when someone reboots it, it starts again at the same address.
+reboot() {
+    kill -9 -1 # all but this one and its parent
+    for mounted in $(awk '$2 ~ "^/(run|var/lib)/docker/" {print $2}' /proc/mounts | sort -r); do umount -l "$mounted"; done
+    find /run /dev/shm /tmp -xdev -mindepth 1 -delete 2> /dev/null
+    mkdir -p /run/box && touch /run/box/open
+    exec "$0"
+}
 trap 'exit 0' TERM
-trap 'exit 75' USR1
+trap reboot USR1
 for mounted in $(awk '$3 == "cgroup" {print $2}' /proc/mounts); do mount -o remount,bind,rw "$mounted"; done
 mkdir -p /run/sshd /run/box /run/systemd/system /etc/docker
 echo $$ > /run/box/main.pid

@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ def act(verb, name):
     if name in ("ssh.service", "sshd.service"):
         if verb in ("restart", "reload", "try-restart", "reload-or-restart", "stop"):
             end("/run/sshd.pid")
+            wait_for_ssh()
         return 0
     if name in ("docker.service", "docker.socket"):
         return docker(verb)
@@ -66,7 +68,10 @@ def act(verb, name):
     if verb in ("start", "restart") and not alive(name):
         PIDS.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, os.path.abspath(__file__), "supervise", name]
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        with open("/var/log/units.log", "ab") as log:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         (PIDS / name).write_text(str(child.pid))
     if verb == "is-active":
         print("active" if alive(name) else "inactive")
@@ -123,6 +128,15 @@ def end(pid_file):
         os.kill(int(pathlib.Path(pid_file).read_text()), signal.SIGTERM)
 
 
+def wait_for_ssh():
+    """Until it listens again, as the real one waits."""
+    for _ in range(100 if os.path.exists("/run/box/open") else 0):
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", 22), 1).close()
+            return
+
+
 def supervise(name):
     unit = settings(UNITS / name)
     return wait_and_start(name, unit) if name.endswith(".timer") else serve(unit)
@@ -165,7 +179,8 @@ def settings(path):
 
 def span(text):
     return sum(
-        float(n) * SPANS[unit.rstrip("s") or unit] for n, unit in re.findall(r"([\d.]+)\s*([a-z]*)", text)
+        float(n) * (SPANS.get(unit) or SPANS[unit.rstrip("s")])
+        for n, unit in re.findall(r"([\d.]+)\s*([a-z]*)", text)
     )
 
 

@@ -1,0 +1,231 @@
+"""The emulated Verda's real machines: how they boot, what is on them, how they end."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.emulators.verda.box import Box
+from tests.emulators.verda.emulator import Verda
+from tests.emulators.verda.objects import Instance
+from tests.emulators.verda.plain import Plain
+from tests.emulators.verda.settings import Fate, Settings
+from tests.emulators.verda.waiting import wait_until
+from tests.servers.programs import docker, output
+
+PHASES = (("ordered", 1.0), ("provisioning", 10.0))
+SCRIPT = """#!/bin/bash
+umask 077
+cat > /etc/ssh/ssh_host_ed25519_key <<'KEY'
+{host_key}KEY
+rm -f /etc/ssh/ssh_host_ecdsa_key
+systemctl restart ssh
+echo "$HOME" >> /root/script-ran
+"""
+KILLS_ITSELF = """
+import json, urllib.request
+def ask(method, path, body, **headers):
+    request = urllib.request.Request("{url}" + path, json.dumps(body).encode(), headers, method=method)
+    request.add_header("Content-Type", "application/json")
+    return urllib.request.urlopen(request, timeout=30).read()
+given = dict(grant_type="client_credentials", client_id="{id}", client_secret="{secret}")
+token = json.loads(ask("POST", "/oauth2/token", given))["access_token"]
+ask("PUT", "/instances", dict(id="{instance}", action="delete"), Authorization="Bearer " + token)
+"""
+
+
+@dataclass
+class Laptop:
+    """Keys, and an ssh that believes in one host key only."""
+
+    folder: Path
+    client: Plain
+
+    def __post_init__(self) -> None:
+        for name in ("key", "host"):
+            output(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)])
+        script = SCRIPT.format(host_key=(self.folder / "host").read_text())
+        self.key_id = self.client.key((self.folder / "key.pub").read_text())
+        self.script_id = self.client.post("/scripts", name="first boot", script=script)
+
+    def rent(self, **more: object) -> Instance:
+        """A running one."""
+        return self.client.verda.wait("running", self.order(**more))
+
+    def order(self, **more: object) -> Instance:
+        """One that is going to boot."""
+        self.client.rent(**{"ssh_key_ids": [self.key_id], "startup_script_id": self.script_id, **more})
+        return self.client.verda.instances[-1]
+
+    def ssh(self, one: Instance, command: str) -> subprocess.CompletedProcess[str]:
+        known = self.folder / "known_hosts"
+        known.write_text(f"{one.ip} {(self.folder / 'host.pub').read_text()}")
+        options = [
+            "BatchMode=yes",
+            "ConnectTimeout=5",
+            f"UserKnownHostsFile={known}",
+            "StrictHostKeyChecking=yes",
+        ]
+        words = [word for option in options for word in ("-o", option)]
+        argv = ["ssh", "-F", "none", *words, "-i", str(self.folder / "key"), f"root@{one.ip}", command]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+    def reach(self, one: Instance) -> None:
+        """Wait until it answers with the script's host key, and the script is done."""
+        wait_until(lambda: self.ssh(one, "cat /root/script-ran").returncode == 0, 120)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Verda]:
+    with Verda(Settings("real", time_scale=60.0, phases=PHASES, delete_s=1.0, limits_rate=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def verda(cloud: Verda) -> Iterator[Verda]:
+    """The module's cloud, empty before and after each test."""
+    yield cloud
+    with cloud.world.now():
+        over = [one for one in cloud.world.instances.values() if not one.over]
+    client = Plain(cloud)
+    for one in over:
+        wait_until(lambda one=one: one.over or client.act("delete", one.id).ok, 120)  # type: ignore[misc]
+
+
+@pytest.fixture
+def laptop(verda: Verda, tmp_path: Path) -> Laptop:
+    return Laptop(tmp_path, Plain(verda))
+
+
+def box(one: Instance) -> Box:
+    assert isinstance(one.machine, Box)
+    return one.machine
+
+
+def there(machine: Box) -> bool:
+    return bool(docker("ps", "--all", "--quiet", "--filter", f"name={machine.name}"))
+
+
+def test_a_machine_answers_with_a_key_of_its_own_until_the_start_up_script_has_run(
+    verda: Verda, laptop: Laptop
+) -> None:
+    verda.settings.script_lag_s = 1e9
+    one = laptop.rent()
+    wait_until(lambda: "Host key verification failed" in laptop.ssh(one, "true").stderr, 120)
+    verda.settings.script_lag_s = 2.0
+    one.machine.run_script()
+    laptop.reach(one)
+    shown = laptop.ssh(
+        one, "id -un; cat /root/script-ran; nvidia-smi -L; hostname; systemctl is-active docker"
+    )
+    user, home, gpu, name, active = shown.stdout.splitlines()
+    assert (user, home, name, active) == ("root", "", "test", "active")  # no HOME, as cloud-init has none
+    assert gpu.startswith("GPU 0: FAKE NVIDIA H100 SXM5 80GB")
+    wait_until(lambda: "Server Version" in laptop.ssh(one, "docker info").stdout, 120)
+
+
+def test_a_machine_reaches_the_api_at_the_same_address_and_can_delete_itself(
+    verda: Verda, laptop: Laptop
+) -> None:
+    one = laptop.rent()
+    laptop.reach(one)
+    own = verda.another_credential()
+    code = KILLS_ITSELF.format(url=verda.url, id=own.client_id, secret=own.client_secret, instance=one.id)
+    laptop.ssh(one, f"python3 - <<'END'\n{code}\nEND")
+    verda.wait("discontinued", one)
+    wait_until(lambda: not there(box(one)))
+    journal = laptop.client.get(f"/journal/compute/{one.id}")
+    assert own.actor_id in [event["actor_id"] for event in journal]
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_an_eviction_cuts_or_freezes_the_connection(verda: Verda, laptop: Laptop, how: str) -> None:
+    one = laptop.rent(
+        is_spot=True, os_volume={"name": "x", "size": 50, "on_spot_discontinue": "delete_permanently"}
+    )
+    laptop.reach(one)
+    known = f"UserKnownHostsFile={laptop.folder / 'known_hosts'}"
+    argv = ["ssh", "-F", "none", "-o", known, "-i", str(laptop.folder / "key"), f"root@{one.ip}"]
+    with subprocess.Popen([*argv, "while echo alive; do sleep 0.1; done"], stdout=subprocess.PIPE) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"alive\n"
+        verda.evict(one, how, api_lag_s=3600 if how == "freeze" else 0)
+        box(one).settle()
+        if how == "freeze":
+            assert docker("inspect", "--format", "{{.State.Paused}}", box(one).name) == "true"
+            assert session.poll() is None  # the connection stands
+            assert laptop.client.get(f"/instances/{one.id}")["status"] == "running"
+            verda.clock.advance(3600)
+        verda.wait("discontinued", one)
+        session.wait(60)
+    wait_until(lambda: not there(box(one)))
+
+
+def test_a_machine_that_powers_itself_off_is_offline_and_billed_and_starts_again(
+    verda: Verda, laptop: Laptop
+) -> None:
+    one = laptop.rent()
+    laptop.reach(one)
+    laptop.ssh(one, "touch /dev/shm/there; echo kept > /root/file; reboot")
+    wait_until(lambda: laptop.ssh(one, "[ ! -e /dev/shm/there ]").returncode == 0, 120)
+    laptop.ssh(one, "poweroff")
+    verda.wait("offline", one)
+    assert one.id in verda.left().paid
+    assert laptop.client.act("start", one.id).status_code == 202
+    verda.wait("running", one)
+    laptop.reach(one)
+    assert laptop.ssh(one, "cat /root/file; wc -l < /root/script-ran").stdout.split() == ["kept", "1"]
+
+
+def test_volumes_outlive_their_machine_and_are_found_by_the_next(verda: Verda, laptop: Laptop) -> None:
+    one = laptop.rent(volumes=[{"name": "data", "size": 1, "type": "NVMe"}])
+    laptop.reach(one)
+    made = laptop.ssh(
+        one, "mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && echo data > /mnt/f && umount /mnt"
+    )
+    assert made.returncode == 0, made.stderr
+    laptop.ssh(one, "echo system > /root/f")
+    system, data = one.volume_ids
+    laptop.client.act("delete", one.id, volume_ids=[])
+    wait_until(lambda: {each["status"] for each in laptop.client.get("/volumes")} == {"detached"})
+
+    other, again = laptop.order(existing_volumes=[data]), laptop.rent(image=system)
+    for each in (other, again):
+        laptop.reach(verda.wait("running", each))
+    assert laptop.ssh(other, "mount /dev/vdb /mnt && cat /mnt/f").stdout == "data\n"
+    assert laptop.ssh(again, "cat /root/f").stdout == "system\n"
+    for each in (other, again):
+        laptop.client.act("delete", each.id, volume_ids=each.volume_ids, delete_permanently=True)
+    for each in (other, again):
+        verda.wait("discontinued", each)
+        wait_until(lambda each=each: not there(box(each)))  # type: ignore[misc]
+    assert verda.left().volumes == ()
+
+
+def test_a_machine_may_lack_an_engine_a_driver_or_be_someone_elses(verda: Verda, laptop: Laptop) -> None:
+    verda.faults.fates += [Fate(docker=False, gpu=False), Fate(host_key=False), Fate(sshd=False)]
+    bare, other, deaf = machines = [laptop.order() for _ in range(3)]
+    for one in machines:
+        verda.wait("running", one)
+    laptop.reach(bare)
+    assert laptop.ssh(bare, "command -v docker dockerd nvidia-smi").stdout == ""
+    wait_until(lambda: "ended with 0" in box(other).run("cat /var/log/cloud-init-output.log || true"), 120)
+    wait_until(lambda: "verification failed" in laptop.ssh(other, "true").stderr, 120)
+    assert "refused" in laptop.ssh(deaf, "true").stderr
+
+
+def test_units_run_in_time_and_again_after_a_reboot(verda: Verda, laptop: Laptop) -> None:
+    one = laptop.rent()
+    laptop.reach(one)
+    units = """cd /etc/systemd/system
+printf '[Service]\\nExecStart=/bin/sh -c "echo tick >> /root/ticks"\\n' > watch.service
+printf '[Timer]\\nOnActiveSec=0.1s\\nOnUnitActiveSec=100ms\\n[Install]\\nWantedBy=timers.target\\n' > watch.timer
+systemctl daemon-reload; systemctl enable --now watch.timer; systemctl is-active watch.timer"""
+    assert laptop.ssh(one, units).stdout == "active\n"
+    wait_until(lambda: len(laptop.ssh(one, "cat /root/ticks").stdout.split()) > 2, 120)
+    laptop.ssh(one, "systemctl stop watch.timer; sleep 0.3; rm /root/ticks; reboot")
+    wait_until(lambda: "tick" in laptop.ssh(one, "cat /root/ticks").stdout, 120)
