@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.agent import records
-from launcher.errors import RemoteError, Unreachable
+from launcher.errors import RemoteError, TargetError, Unreachable
 from launcher.target import Range
 from launcher.targets.colab import cells
 from launcher.targets.colab.files import RuntimeFiles
@@ -47,8 +47,11 @@ class Spot:
 class ColabFolder:
     """`launcher.target.Folder` over a runtime. One that Colab took back reads as empty."""
 
-    def __init__(self, line: RuntimeLine | None, spot: Spot, visit: Callable[[], object]) -> None:
-        self._line, self._spot, self._visit = line, spot, visit
+    def __init__(
+        self, line: RuntimeLine | None, spot: Spot, visit: Callable[[], object], visit_s: float = VISIT_S
+    ) -> None:
+        self._line, self._spot = line, spot
+        self._visit, self._visit_s = visit, visit_s
         self._files = RuntimeFiles(line) if line else None
         self._kernel: Kernel | None = None
         self._closed = False
@@ -110,9 +113,10 @@ class ColabFolder:
                 elif now - beaten > HEARTBEAT_S:
                     beaten = now
                     yield iter([("", b"")])
-                if now - visited > VISIT_S:
+                if now - visited > self._visit_s:
                     visited = now
-                    self._visit()
+                    with contextlib.suppress(TargetError):  # the files tell what is wrong
+                        self._visit()
 
     def _outputs(self, kernel: Kernel, names: Sequence[str]) -> Iterator[Output | None]:
         """Of the watching cell: the one that runs, else one begun here; again when its kernel has died."""

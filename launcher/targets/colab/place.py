@@ -82,11 +82,19 @@ def shown(wanted: Wanted) -> str:
     return "Colab " + ", ".join(more)
 
 
-def hand_back(api: ColabAPI, wanted: Wanted, endpoint: str | None) -> None:
-    """Unassign whatever this notebook has; fine when it has nothing (any more)."""
-    found = api.find(wanted)
-    for one in {endpoint, found.endpoint if found else None} - {None}:
-        api.unassign(str(one))
+def hand_back(api: ColabAPI, segment: Segment) -> None:
+    """Unassign whatever this segment's notebook has; fine when it has nothing (any more).
+
+    It is looked for as one without a GPU: what the account may not ask for (now) is refused, whoever has it.
+    """
+    found = api.find(Wanted(outcomes.notebook_id(segment.run_id, segment.number)))
+    for endpoint in {segment.handle.get("endpoint"), found.endpoint if found else None} - {None}:
+        api.unassign(str(endpoint))
+
+
+def forget(scratch: Path, segment: Segment) -> None:
+    """The payload on this disk, should a crash have left it."""
+    shutil.rmtree(_payload_here(scratch, segment), ignore_errors=True)
 
 
 def _runtime(placing: Placing) -> Generator[Step, None, Runtime]:
@@ -164,7 +172,7 @@ def _send(placing: Placing, files: RuntimeFiles) -> Generator[Step, None, str]:
         yield Step(State.SYNCING, "upload", f"{len(payload.files)} files", 1, 1)
         return manifest.sha256
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        forget(placing.scratch, placing.segment)
 
 
 def _cell(kernel: Kernel, phase: str, cell: Cell) -> Iterator[Step]:
@@ -195,7 +203,7 @@ def _cell(kernel: Kernel, phase: str, cell: Cell) -> Iterator[Step]:
 def _given_back(placing: Placing) -> Iterator[Step]:
     """A place that cannot be used must not spend anything; if it cannot be handed back now, it stays recorded."""
     with contextlib.suppress(LauncherError):
-        hand_back(placing.api, placing.wanted, placing.segment.handle.get("endpoint"))
+        hand_back(placing.api, placing.segment)
         yield Step(State.PROVISIONING, released=placing.resource)
 
 
@@ -210,9 +218,12 @@ def _before_start(error: LauncherError) -> LauncherError:
 
 def _scratch(placing: Placing) -> Path:
     private_folder(placing.scratch)
-    folder = placing.scratch / f"{placing.segment.run_id}-{placing.segment.number}"
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
+    forget(placing.scratch, placing.segment)
+    return _payload_here(placing.scratch, placing.segment)
+
+
+def _payload_here(scratch: Path, segment: Segment) -> Path:
+    return scratch / f"{segment.run_id}-{segment.number}"
 
 
 def _what(name: str) -> str:

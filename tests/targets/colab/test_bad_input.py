@@ -91,6 +91,17 @@ def test_what_the_account_cannot_have_is_refused_before_anything_is_asked(
     assert not [line for line in colab.asked[before:] if "assign " in line]
 
 
+def test_a_runtime_version_that_is_no_more_is_refused_and_leaves_nothing(
+    colab: Colab, laptop: Laptop
+) -> None:
+    (laptop.folder / "config").mkdir(mode=0o700)
+    (laptop.folder / "config" / "targets.yaml").write_text("old:\n  type: colab\n  version: '2019.01'\n")
+    done = laptop.launcher("run", str(waiting_job(laptop)), "--on", "old")
+    assert done.code == 126
+    assert "version" in one_line(done.err)
+    assert "may still cost" not in laptop.ok("ps", "-a").err
+
+
 def test_a_quota_that_is_spent_is_refused_with_the_time_of_its_refill(tmp_path: Path) -> None:
     with Colab(Settings(free_milli_units=0)) as poor:
         laptop = laptop_at(tmp_path / "laptop", poor)

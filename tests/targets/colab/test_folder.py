@@ -57,7 +57,8 @@ def place(colab: Colab) -> Iterator[Place]:
     runtime = api.assign(Wanted(outcomes.notebook_id(SPOT.run_id, SPOT.number)))
     line = RuntimeLine(runtime, lambda: api.refresh(runtime.endpoint))
     line.wait()
-    made = Place(ColabFolder(line, SPOT, lambda: None), colab.disk(), [])
+    visits: list[None] = []
+    made = Place(ColabFolder(line, SPOT, lambda: visits.append(None), visit_s=0.5), colab.disk(), visits)
     (made.path / "out").mkdir(parents=True)
     payload = made.disk / SPOT.payload.removeprefix("/")
     payload.mkdir(parents=True)
@@ -111,6 +112,13 @@ def test_a_follower_hears_of_each_growth_until_the_agent_dies(place: Place) -> N
             assert next(item for item in stream if item[0]) == (name, text)
         agent.kill()
         assert [item for item in stream if item[0]] == []
+
+
+def test_a_follower_tells_colab_that_somebody_is_there(place: Place) -> None:
+    with living_agent(place):
+        stream = place.folder.follow({"log.jsonl": 0})
+        while not place.visits:
+            next(stream)
 
 
 def test_closing_ends_a_follower_that_waits(place: Place) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.config import Config, TargetConfig
+from launcher.targets.colab.target import ColabTarget
 from tests.emulators.colab.emulator import Colab
 from tests.emulators.colab.plain import PlainClient
 from tests.emulators.colab.settings import Settings
@@ -115,6 +117,8 @@ def test_release_stops_and_hands_back_what_runs(colab: Colab, laptop: Laptop) ->
     laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
     assert laptop.launcher("release", "last").code == 126
     assert len(colab.endpoints) == 1
+    target = ColabTarget(Config(laptop.env), TargetConfig("colab", "colab"))
+    assert [(one.kind, one.nonce) for one in target.owned()] == [("runtime", laptop.status()["id"][-8:])]
     laptop.ok("release", "last", "--force")
     assert colab.endpoints == []
     laptop.ok("release", "last", "--force")
