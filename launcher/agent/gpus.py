@@ -1,7 +1,10 @@
 """What GPUs the job has, and whether its torch can use them: said at once, not after an epoch on the CPU."""
 
+import re
 import shutil
 import threading
+
+TOLERANCE = 0.95  # a "16GB" T4 shows 15.6e9 bytes to a program: the driver keeps some for itself
 
 # The oldest GPU that the wheels of a CUDA release still have code for, newest release first.
 _OLDEST_GPU = (((13, 0), (7, 5)), ((12, 8), (7, 0)), ((0, 0), (5, 0)))
@@ -47,6 +50,20 @@ def why_blind(portable, found):
                 _build_for(found),
             )
     return ""
+
+
+def fits(models, memory_bytes, name, found_bytes):
+    """Whether the GPU called `name` (by its driver or a price list), with so much memory, is one of those wanted."""
+    if memory_bytes and (found_bytes or 0) < memory_bytes * TOLERANCE:
+        return False
+    return not models or any(_same_model(wanted, name) for wanted in models)
+
+
+def _same_model(wanted, name):
+    """`RTX4090` is `NVIDIA GeForce RTX 4090` and `A100-80GB` is `A100-SXM4-80GB`; `A10` is not `A100`."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, i + 4)}
+    return all(word in joined for word in re.findall(r"[a-z0-9]+", wanted.lower()))
 
 
 def _build_for(found):

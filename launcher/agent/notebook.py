@@ -149,12 +149,17 @@ class Job:
 
     def _look_at_gpus(self):
         """Before the minutes that the environment takes: is there what the job asks for?"""
-        wanted, found = self.payload.facts.get("gpu"), notebook_place.gpus()
+        facts = self.payload.facts
+        found, need = notebook_place.look_at_gpus(), facts.get("gpu_need")
         if found:
-            say("GPU: %s" % found)
-        elif wanted:
-            how = _CHOOSE[self.payload.facts["platform"]]
-            message = "the job asks for a GPU (%s) and this session has none; choose one: %s" % (wanted, how)
+            say("GPU: %s" % notebook_place.named(found))
+        if need and not notebook_place.gpus_do(need, found):
+            has = notebook_place.named(found)
+            message = "the job asks for a GPU (%s) and this session has %s; choose one: %s" % (
+                facts["gpu"],
+                has,
+                _CHOOSE[facts["platform"]],
+            )
             self._refuse("refused: " + message)
             raise NotebookError(message)
 

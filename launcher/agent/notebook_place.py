@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 
-from launcher.agent import environment
+from launcher.agent import environment, gpus
 
 KAGGLE_NAME = "KAGGLE_CONTAINER_NAME"
 ON_PLATFORM = (KAGGLE_NAME, "COLAB_RELEASE_TAG")
@@ -66,12 +66,26 @@ def _search_path(variables):
     return os.pathsep.join([*known, folder] if folder and folder not in known else known)
 
 
-def gpus():
-    """What nvidia-smi shows here, in words; "" without any."""
+def look_at_gpus():
+    """What nvidia-smi shows here: a list of {name, memory_mb, …}."""
     from launcher.agent import probe
 
     found = {"gpus": []}
     probe._gpus(found)
-    names = [gpu["name"] for gpu in found["gpus"]]
-    kinds = sorted(set(names))
-    return ", ".join("%d x %s" % (names.count(kind), kind) for kind in kinds)
+    return found["gpus"]
+
+
+def named(found):
+    """`2 x Tesla T4`; "none"."""
+    names = [gpu["name"] for gpu in found]
+    return ", ".join("%d x %s" % (names.count(kind), kind) for kind in sorted(set(names))) or "none"
+
+
+def gpus_do(need, found):
+    """Whether these are what a job needs: platforms give another kind without a word."""
+    good = [
+        gpu
+        for gpu in found
+        if gpus.fits(need["models"], need["memory_bytes"], gpu["name"], (gpu["memory_mb"] or 0) << 20)
+    ]
+    return len(good) >= need["count"]

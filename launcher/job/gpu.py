@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from launcher.agent import gpus
 from launcher.errors import SpecError
 from launcher.job.units import SIZE, shown, size_bytes
 
 MODEL = r"[A-Za-z][A-Za-z0-9]*([ ._-][A-Za-z0-9]+){0,5}"
-TOLERANCE = 0.95  # a "16GB" T4 shows 15.6e9 bytes to a program: the driver keeps some for itself
 
 _HINT = 'write a model (T4), a list of models ([T4, L4]), a memory ("16GB+") or none'
 
@@ -46,13 +46,4 @@ def model(text: str) -> str:
 
 def fits(need: Gpu, name: str, memory_bytes: int | None) -> bool:
     """Whether the GPU called `name` (by its driver or a price list), with so much memory, will do."""
-    if need.memory_bytes and (memory_bytes or 0) < need.memory_bytes * TOLERANCE:
-        return False
-    return not need.models or any(_same_model(wanted, name) for wanted in need.models)
-
-
-def _same_model(wanted: str, name: str) -> bool:
-    """`RTX4090` is `NVIDIA GeForce RTX 4090` and `A100-80GB` is `A100-SXM4-80GB`; `A10` is not `A100`."""
-    words = re.findall(r"[a-z0-9]+", name.lower())
-    joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, i + 4)}
-    return all(word in joined for word in re.findall(r"[a-z0-9]+", wanted.lower()))
+    return bool(gpus.fits(need.models, need.memory_bytes, name, memory_bytes))

@@ -5,7 +5,8 @@ payload.json names all the others; it is the only one that a notebook must be to
     {"v": 1, "run", "segment",
      "platform": "kaggle" | "colab", "root", "segments", "secrets", "wheelhouse",
      "session_s": seconds or null,            length of a session there, from its start
-     "gpu": "1 x 16GB+" or "",                what the job asks for, in words
+     "gpu": "1 x T4" or "",                   what the job asks for, in words, and as it is compared:
+     "gpu_need": {"models", "memory_bytes", "count"} or null,
      "order": {…},                            order.json but for bin, resume and the session's time
      "environment": {"key", "trivial", "python", "interpreter": {"url", "sha256"} or null,
                      "uv": {"version", "url", "sha256", "binary"}},     sha256 of the wheel, binary: of uv itself
@@ -124,6 +125,7 @@ def write(submission: Submission, folder: Path, platform: Platform) -> Payload:
         "wheelhouse": platform.wheelhouse,
         "session_s": platform.session_s,
         "gpu": _gpu(submission.spec.resources),
+        "gpu_need": _gpu_need(submission.spec.resources),
         "order": {**submission.order, "form": "plain", "locked": plan.locked},
         "environment": told,
         "resume": resume,
@@ -214,6 +216,13 @@ def _gpu(resources: Any) -> str:
     what = " or ".join(gpu.models) or "any GPU"
     memory = f" with {show_size(gpu.memory_bytes)}" if gpu.memory_bytes else ""
     return f"{resources.count} x {what}{memory}"
+
+
+def _gpu_need(resources: Any) -> dict[str, Any] | None:
+    gpu = resources.gpu
+    if gpu is None:
+        return None
+    return {"models": list(gpu.models), "memory_bytes": gpu.memory_bytes, "count": resources.count}
 
 
 def _tar(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:

@@ -216,13 +216,18 @@ def test_kaggles_secrets_reach_the_job_and_nothing_else(
     assert "have ***" in printed(session)
 
 
+@pytest.mark.parametrize(("wanted", "got"), [("", "none"), ("NvidiaL4", "2 x FAKE Tesla T4")])
 def test_a_session_without_the_gpu_that_was_asked_for_is_refused(
-    kaggle: Kaggle, client: Plain, tmp_path: Path
+    kaggle: Kaggle, client: Plain, tmp_path: Path, wanted: str, got: str
 ) -> None:
-    session, place = push(client, tmp_path, Wish(resources=Resources(gpu=Gpu(models=("T4",)))))
+    """Kaggle takes a push for a GPU that the account may not have, and gives another."""
+    gpu = Resources(gpu=Gpu(models=("L4",)))
+    session, place = push(client, tmp_path, Wish(resources=gpu), machineShape=wanted)
     kaggle.wait("COMPLETE", session, timeout_s=120)
-    end = json.loads(output(session, place, "exit.json"))
-    assert end["reason"].startswith("refused: the job asks for a GPU (1 x T4) and this session has none")
+    reason = json.loads(output(session, place, "exit.json"))["reason"]
+    assert reason.startswith(
+        f"refused: the job asks for a GPU (1 x L4) and this session has {got}; choose one"
+    )
 
 
 def test_a_cancelled_session_keeps_results_and_nothing_else(
