@@ -14,9 +14,10 @@ from launcher.targets.colab import messages
 from launcher.targets.colab.channel import Channel, KernelGone
 from launcher.targets.colab.messages import Asked, Cell, Ending, Output, Reading
 from launcher.targets.colab.runtime import PEER, Ask, Reclaimed, RuntimeLine, good
-from launcher.targets.colab.wire import Cut
+from launcher.targets.colab.wire import Cut, json_object
 
 TICK_S = 1.0
+LOOK_S = 15.0  # of silence; Jupyter does not tell when somebody else ends a kernel
 LAST_OUTPUT_S = 5.0  # after the reply; then the end of the output was lost
 RECONNECT_S = 120.0
 PAUSES_S = (0.1, 0.3, 1.0)  # the last one again and again
@@ -57,6 +58,16 @@ class Link:
             raise RemoteError(f"{PEER} has no such kernel any more")
         good(answer, f"asking a kernel to {what}")
 
+    def lives(self) -> bool:
+        """Whether there is such a kernel, by Jupyter's word; no answer says nothing."""
+        try:
+            answer = self.line.once(Ask("GET", f"/api/kernels/{quote(self.kernel_id, safe='')}"))
+            return answer.status != 404 and json_object(answer, PEER).get("execution_state") != "dead"
+        except Reclaimed:
+            raise
+        except TargetError:
+            return True
+
     def close(self) -> None:
         self._closed = True
         self.disconnect()
@@ -71,7 +82,9 @@ class Conversation:
         self._request = messages.execute_request(cell, link.session) if cell else None
         self._reading = Reading(messages.id_of(self._request) if self._request else "")
         self._answer: dict[str, Any] | None = None  # the last input, until the cell is heard again
+        self._begun = False  # the request may have arrived
         self._over_at = 0.0
+        self._heard_at = time.monotonic()
 
     def go(self) -> Generator[Output | None, None, Ending]:
         """Output as it comes, None in silence; at the end the ending."""
@@ -84,9 +97,13 @@ class Conversation:
                 continue
             if message is None:
                 yield None
+                self._look()
             else:
+                self._heard_at = time.monotonic()
                 yield from self._hear(message)
             self._stop_waiting()
+        if self._reading.ending.status == "died":
+            self._link.disconnect()  # what comes next comes from another process
         return self._reading.ending
 
     def _hear(self, message: dict[str, Any]) -> Generator[Output | None, None, None]:
@@ -100,8 +117,10 @@ class Conversation:
             yield said
 
     def _begin(self) -> None:
+        channel = self._link.connect()
+        self._begun = True
         if self._request is not None:
-            self._link.connect().send(self._request)
+            channel.send(self._request)
         else:
             self._fence()
 
@@ -126,7 +145,8 @@ class Conversation:
         for pause_s in itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1])):
             self._link.disconnect()
             try:
-                self._link.connect()
+                if not self._begun:
+                    return self._begin()
                 self._fence()
                 return self._reply()
             except KernelGone:
@@ -139,6 +159,12 @@ class Conversation:
             yield None
             time.sleep(pause_s)
         return None
+
+    def _look(self) -> None:
+        if time.monotonic() - self._heard_at > LOOK_S:
+            self._heard_at = time.monotonic()
+            if not self._link.lives():
+                self._reading.ending = Ending("died")
 
     def _look_after_runtime(self) -> None:
         """There is no way to the kernel now; Reclaimed when there will be none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Generator
@@ -12,7 +13,7 @@ from launcher.targets.colab.channel import KernelGone
 from launcher.targets.colab.conversation import Conversation, Link
 from launcher.targets.colab.messages import Cell, Ending, OnInput, Output
 from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
-from launcher.targets.colab.wire import json_object
+from launcher.targets.colab.wire import Cut, json_object
 
 __all__ = ["Cell", "Ending", "Kernel", "OnInput", "Output"]
 
@@ -37,8 +38,9 @@ class Kernel:
     def run(self, cell: Cell) -> Generator[Output | None, None, Ending]:
         """Runs a cell; yields its output as it comes, None at least every second; returns its ending.
 
-        A broken connection is made again and the output goes on. Unreachable when that does not succeed for two
-        minutes, Reclaimed when the runtime is gone. Closing the generator leaves the cell running.
+        A broken connection is made again and the output goes on; Jupyter keeps what was printed in between, but for
+        what it had just sent. Unreachable when no connection succeeds for two minutes, Reclaimed when the runtime is
+        gone. Closing the generator leaves the cell running.
         """
         self._connect()
         return (yield from Conversation(self._link, cell).go())
@@ -111,8 +113,9 @@ class Kernel:
 
     def _connect(self) -> None:
         """For a new cell: a kernel that is gone is made again."""
-        try:
-            self._link.connect()
-        except KernelGone:
-            self._link.kernel_id = self._found()
-            self._link.connect()
+        with contextlib.suppress(Cut):  # tried again by who needs it
+            try:
+                self._link.connect()
+            except KernelGone:
+                self._link.kernel_id = self._found()
+                self._link.connect()
