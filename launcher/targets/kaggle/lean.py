@@ -99,7 +99,7 @@ class Skip:
             return data[at:end], end, b""
         sign = found[0]
         if sign == b'"':
-            self._skipping = self._depth == 1 and self._between == b":" and self._name == self._key
+            self._skipping = self._between == b":" and self._name == self._key
             self._inside, self._name = True, b""
         else:
             self._depth += 1 if sign in b"{[" else -1

@@ -223,6 +223,17 @@ def test_an_answer_that_leads_elsewhere_gets_no_secret_of_ours() -> None:
         assert "Authorization" not in other.asked[0][1]
 
 
+def test_a_download_gets_no_secret_neither_of_ours_nor_of_the_users_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login eve password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Scripted(file=[whole()]) as server:
+        assert b"".join(server.api().read(f"{server.url}/file")) == DATA
+        assert "Authorization" not in server.asked[0][1]
+
+
 @pytest.mark.parametrize("where", ["http://example.com/log", "ftp://example.com/", "file:///etc/passwd"])
 def test_an_answer_that_leads_to_an_unsafe_place_is_not_followed(where: str) -> None:
     there = Reply(b"", 302, {"Location": where, "Content-Length": "0"})

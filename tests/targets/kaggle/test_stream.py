@@ -147,6 +147,10 @@ def test_a_follower_that_stops_leaves_no_thread_and_no_connection(kaggle: Kaggle
     events = api.log_events("is-left")
     assert next(one for one in events if one).text == "a\n"
     events.close()
+    no_reader_is_left()
+
+
+def no_reader_is_left() -> None:
     deadline = time.monotonic() + 120
     while any(thread.name == stream.THREAD for thread in threading.enumerate()):
         assert time.monotonic() < deadline
@@ -285,6 +289,7 @@ def test_a_stream_without_an_end_does_not_pile_up_when_nobody_reads() -> None:
             before = server.sent_bytes
             time.sleep(0.3)
         events.close()
+        no_reader_is_left()
         assert before < 64 << 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,10 +168,13 @@ def test_a_storage_that_is_down_is_given_up(kaggle: Kaggle, api: KaggleAPI, file
         finish(api.upload(file, "checkpoint.bin"))
 
 
-def test_a_file_that_changes_on_the_way_is_not_sent(api: KaggleAPI, kaggle: Kaggle, file: Path) -> None:
+@pytest.mark.parametrize("now", [b"shorter", b"x" * (SIZE + 1)])
+def test_a_file_that_changes_on_the_way_is_not_sent(
+    api: KaggleAPI, kaggle: Kaggle, file: Path, now: bytes
+) -> None:
     upload = api.upload(file, "checkpoint.bin")
     next(upload)
-    file.write_bytes(b"shorter")
+    file.write_bytes(now)
     with pytest.raises(IntegrityError, match="changed while it was sent"):
         finish(upload)
 
@@ -190,6 +194,10 @@ def test_an_upload_that_is_left_stops_sending(tmp_path: Path) -> None:
         while next(upload)[0] == 0:
             pass
         upload.close()  # returns, though a terabyte is left
+        deadline = time.monotonic() + 120
+        while any("(_run)" in thread.name for thread in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 STARTS = {
