@@ -25,6 +25,7 @@ from launcher.notebook.payload import Payload, Platform, write
 from launcher.runner.sources import result
 from launcher.vault import digest_of
 from tests.notebook.runs import COUNT, Ran, Wish, execute, submission
+from tests.servers import interpreter
 
 TOKEN = "a-value-of-some-length"
 
@@ -188,6 +189,19 @@ def test_a_checkpoint_and_data_are_restored_and_proven(places: Any, tmp_path: Pa
     order = json.loads((place.segment / "order.json").read_bytes())
     assert {key: one["files"] for key, one in order["data"].items()} == {"one": 1, "train": 1}
     assert ran.end["state"] == "succeeded"
+
+
+def test_data_from_the_web_is_fetched_and_proven(places: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with interpreter.serving() as served:  # any file will do
+        good = Source("web", f"{served.url}#sha256={served.sha256}", kept)
+        ran = places(command="sha256sum $LAUNCHER_DATA/web", data=[good]).run(readable=False)
+        assert served.sha256 in ran.log.decode()
+        assert ran.end["state"] == "succeeded"
+        bad = Source("web", f"{served.url}#sha256={'0' * 64}", kept)
+        ran = places(command="true", data=[bad]).run(readable=False)
+        assert ran.end["reason"].startswith("agent: data web: ")
+        assert f"has the SHA-256 {served.sha256}" in ran.end["reason"]
 
 
 @pytest.mark.parametrize(
