@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.emulators.verda import document
 from tests.emulators.verda.emulator import Verda
 from tests.emulators.verda.objects import Volume
 from tests.emulators.verda.plain import Plain
@@ -325,6 +326,18 @@ def test_a_wrong_answer_would_be_seen(client: Plain) -> None:
         "instance type: price_per_hour is no price: 2.19",
         "instance type: spot_price is missing",
     ]
+
+
+def test_a_copy_of_the_public_document_is_believed_more_than_the_emulator() -> None:
+    number = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}
+    for wanted, wrong in ((number, False), ({**number, "required": ["amount", "credit"]}, True)):
+        answer = {
+            "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Money"}}}}
+        }
+        paths = {"/v1/balance": {"get": {"responses": answer}}}
+        found = document.walk({"paths": paths, "components": {"schemas": {"Money": wanted}}})
+        assert any(text.endswith("'credit' is a required property") for text in found) == wrong
+        assert "GET /locations 200: not in the document" in found
 
 
 def test_thousands_of_machines_of_others_are_in_the_same_listing(verda: Verda, client: Plain) -> None:

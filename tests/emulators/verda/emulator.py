@@ -171,7 +171,7 @@ class Verda:
         """The machine stops answering, for ever; the API has no idea, and bills."""
         one.machine.freeze()
 
-    def wait(self, status: str, one: Instance | None = None, timeout_s: float = 60.0) -> Instance:
+    def wait(self, status: str, one: Instance | None = None, timeout_s: float = 120.0) -> Instance:
         """Until an instance, the newest unless named, has a status; AssertionError if it comes to another end."""
         chosen = one or self.instances[-1]
 

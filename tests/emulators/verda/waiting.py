@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(met: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_until(met: Callable[[], bool], timeout_s: float = 120.0) -> None:
     """AssertionError after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not met():

@@ -1,0 +1,125 @@
+"""Compares the emulator's answers with Verda's public API document, for who has a copy of it.
+
+`curl -O https://api.verda.com/v1/openapi.json; python -m tests.emulators.verda.document openapi.json`
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from tests.emulators.verda.emulator import Verda
+from tests.emulators.verda.plain import Plain
+from tests.emulators.verda.settings import Settings
+
+Body = dict[str, Any]
+# null where the document has a text: what the official client declares as optional
+MAY_BE_NULL = (
+    *(
+        "startup_script_id",
+        "os_volume_id",
+        "jupyter_token",
+        "instance_id",
+        "target",
+        "pseudo_path",
+        "long_term",
+    ),
+    *("create_directory_command", "mount_command", "filesystem_to_fstab_command"),
+)
+OBJECTS = ("instances",)  # declared as lists of texts; the document's own examples are objects
+
+
+def complaints(document: Body, method: str, path: str, status: int, value: Any) -> list[str]:
+    """What is wrong with an answer; one to a path that the document does not know is wrong."""
+    schema = _schema(document, method, "/v1" + path, status)
+    if schema is None:
+        return [f"{method} {path} {status}: not in the document"]
+    whole = {**schema, "components": _nullable(document.get("components", {}))}
+    errors = jsonschema.Draft202012Validator(whole).iter_errors(value)
+    return [
+        f"{method} {path}: {'.'.join(map(str, one.absolute_path))}: {one.message[:200]}" for one in errors
+    ]
+
+
+def walk(document: Body) -> list[str]:
+    """Everything that can be read, in two states of an instance, and what creates and deletes."""
+    with Verda(Settings(time_scale=0.0, limits_rate=False)) as verda:
+        client = Plain(verda)
+        wrong: list[str] = []
+
+        def look(method: str, path: str, body: Any = None) -> Any:
+            reply = client.ask(method, path, body)
+            plain = "json" not in reply.headers.get("Content-Type", "")
+            value = reply.text if plain or not reply.text else reply.json()
+            if value != "":
+                wrong.extend(complaints(document, method, path, reply.status_code, value))
+            return value
+
+        key = client.key()
+        script = look("POST", "/scripts", {"name": "x", "script": "#!/bin/sh"})
+        share = {"type": "NVMe_Shared", "name": "s", "size": 100, "location_code": "FIN-01"}
+        volume = look("POST", "/volumes", share)
+        order = client.order(ssh_key_ids=[key], startup_script_id=script, tags=[{"key": "a"}])
+        one = look("POST", "/instances", order)
+        paths = [
+            "/balance",
+            "/images",
+            "/locations",
+            "/instance-types",
+            "/volume-types",
+            "/instance-availability",
+        ]
+        paths += [
+            "/instance-availability/1V100.6V",
+            "/ssh-keys",
+            "/sshkeys",
+            "/scripts",
+            "/instances",
+            "/volumes",
+        ]
+        paths += [f"/instances/{one}", f"/volumes/{volume}", f"/journal/compute/{one}"]
+        for moment in (0.0, 100.0):
+            verda.clock.advance(moment)
+            for path in paths:
+                look("GET", path)
+        look("POST", f"/instances/{one}/tags", {"key": "b", "value": "c"})
+        look("PUT", "/instances", {"action": "delete", "id": [one, one]})
+        client.ask("DELETE", f"/volumes/{volume}", {})
+        for path in ("/volumes/trash", f"/volumes/{volume}", f"/journal/volume/{volume}"):
+            look("GET", path)
+        return sorted(set(wrong))
+
+
+def _schema(document: Body, method: str, path: str, status: int) -> Body | None:
+    for template, methods in sorted(document["paths"].items(), key=lambda pair: "{" in pair[0]):
+        if re.fullmatch(re.sub(r"\{\w+}", "[^/]+", template), path) and method.lower() in methods:
+            answer = methods[method.lower()]["responses"].get(str(status))
+            if answer is not None:
+                found = answer.get("content", {}).get("application/json", {}).get("schema", {})
+                return dict(found) | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return None
+
+
+def _nullable(value: Any, name: str = "") -> Any:
+    """The document says `nullable`, as versions before 3.1 did; a validator wants it as a type."""
+    if isinstance(value, list):
+        return [_nullable(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _nullable(one, key) for key, one in value.items()}
+    if name in OBJECTS and found.get("type") == "array":
+        found["items"] = {"type": "object"}
+    if isinstance(found.get("type"), str) and (found.get("nullable") is True or name in MAY_BE_NULL):
+        found["type"] = [found["type"], "null"]
+    return found
+
+
+if __name__ == "__main__":
+    said = walk(json.loads(Path(sys.argv[1]).read_text()))
+    print("\n".join(said) or "all answers are as the document says")
+    sys.exit(1 if said else 0)
