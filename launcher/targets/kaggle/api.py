@@ -98,7 +98,7 @@ class KaggleAPI:
         RemoteError with code "missing": there is no log (yet).
         """
         self.user()  # in this thread: the stream's own must not find out who we are
-        return stream.log_events(lambda: self._caller.open_log(slug, version), heartbeat_s)
+        return stream.log_events(lambda: self._caller.open_log(slug, version, self.kernels), heartbeat_s)
 
     def outputs(self, slug: str, version: int | None = None) -> list[OutputFile]:
         """All files that a session left, with URLs that open them for a while; [] before its end."""
@@ -110,9 +110,7 @@ class KaggleAPI:
                 for row in fields.rows(page, "files"):
                     found.append(OutputFile(fields.text(row, "fileName"), fields.text(row, "url")))
         except Denied as error:
-            if error.status == 404 or (error.status == 403 and self.kernel(slug) is None):
-                return []
-            raise
+            self._caller.absent(error, slug, self.kernels)
         return found
 
     def read(self, url: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -184,9 +182,7 @@ class KaggleAPI:
                 for row in fields.rows(page, "datasetFiles"):
                     found[fields.text(row, "name")] = fields.number(row, "totalBytes")
         except Denied as error:
-            if error.status == 404 or (error.status == 403 and self.dataset_status(slug) is None):
-                return {}
-            raise
+            self._caller.absent(error, slug, self.datasets)
         return found
 
     def datasets(self, search: str = "") -> list[Listed]:

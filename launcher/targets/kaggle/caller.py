@@ -22,6 +22,7 @@ LIST_PAGE = 100
 MOST_PAGES = 2000
 WAIT_FOR_LOG_S = 60  # for a session that is still queued
 T = TypeVar("T")
+Find = Callable[[str], list[Listed]]  # a listing of mine by a word
 
 
 class Caller:
@@ -57,19 +58,23 @@ class Caller:
             raise Refused(f"Kaggle does not take {what}: {said or 'no reason given'}")
         return reply
 
-    def mine(self, call: Call, slug: str, find: Callable[[str], list[Listed]]) -> dict[str, Any] | None:
-        """The reply about a thing of mine; None when there is none.
-
-        Kaggle answers 403 for what is not there as for what is not allowed: only a listing tells them apart.
-        """
+    def mine(self, call: Call, slug: str, find: Find) -> dict[str, Any] | None:
+        """The reply about a thing of mine; None when there is none."""
         try:
             return self.call(call)
         except Denied as error:
-            if error.status == 404:
-                return None
-            if error.status != 403:
-                raise
-            refusal = error
+            self.absent(error, slug, find)
+            return None
+
+    def absent(self, refusal: Denied, slug: str, find: Find) -> None:
+        """Returns when a refusal means that there is no such thing of mine; else raises what it means.
+
+        Kaggle answers 403 for what is not there as for what is not allowed: only a listing tells them apart.
+        """
+        if refusal.status == 404:
+            return
+        if refusal.status != 403:
+            raise refusal
         owner, name = self.names(slug)
         may_not = AuthError(
             f"Kaggle does not let {self.login.user} see {owner}/{name}: {refusal.words}",
@@ -83,7 +88,6 @@ class Caller:
             raise may_not from error
         if there:
             raise may_not from refusal
-        return None
 
     def pages(self, call: Call) -> Iterator[Mapping[str, Any]]:
         """All pages of a listing that goes on by tokens."""
@@ -112,7 +116,7 @@ class Caller:
                 break
         return list(found.values())
 
-    def open_log(self, slug: str, version: int | None) -> requests.Response:
+    def open_log(self, slug: str, version: int | None, find: Find) -> requests.Response:
         """The answer that brings a session's log; a queued session is waited for by Kaggle itself."""
         owner, name = self.names(slug)
         label = f"?versionLabel=v{version}" if version else ""
@@ -123,11 +127,11 @@ class Caller:
         try:
             return self._opened(lambda sign: _log_ask(Ask("GET", url, sign=sign)))
         except Denied as error:
-            if error.status != 404:
-                raise
+            self.absent(error, slug, find)
         try:
             return self._opened(lambda sign: _log_ask(wait.ask(self.wire, sign)))
         except Denied as error:
+            self.absent(error, slug, find)
             missing = RemoteError(f"Kaggle has no log of {owner}/{name} (yet)")
             missing.code = "missing"
             raise missing from error

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,7 @@ class Login:
         self._header = ""
         self._user = ""
         self._way: Way | None = None
+        self._lock = threading.RLock()  # a target may ask who we are while something else is asked
         self.ignored: list[str] = list(credentials.notes)
 
     @property
@@ -56,13 +58,14 @@ class Login:
 
     def renew(self) -> bool:
         """After a 401: whether it is worth another try, with a token that was just made."""
-        if not isinstance(self._way, OAuthFile):
-            return False
-        try:
-            self._take(self._way, self._renewed(self._way))
-        except _Refused:
-            return False
-        return True
+        with self._lock:
+            if not isinstance(self._way, OAuthFile):
+                return False
+            try:
+                self._take(self._way, self._renewed(self._way))
+            except _Refused:
+                return False
+            return True
 
     def refused(self, words: str = "") -> AuthError:
         """What to say when all that could be done was refused."""
@@ -77,8 +80,12 @@ class Login:
         return AuthError(f"Kaggle no longer accepts the token in {source}{said}: expired or revoked", HOW)
 
     def _choose(self) -> None:
-        if self._way is not None:
-            return None
+        with self._lock:
+            if self._way is None:
+                self._find()
+
+    def _find(self) -> None:
+        self.ignored = list(self._credentials.notes)
         for way in self._credentials.ways:
             try:
                 return self._try(way)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -208,6 +209,15 @@ def test_a_refused_legacy_key_says_to_make_a_token(kaggle: Kaggle, home: Path) -
         api(kaggle, home).quota()
     assert path in caught.value.message
     assert "new token" in caught.value.hint
+
+
+def test_two_that_ask_at_once_find_out_once_who_we_are(kaggle: Kaggle, home: Path) -> None:
+    sign_in(kaggle, home)
+    one = api(kaggle, home, KAGGLE_API_TOKEN="KGAT_gone")
+    with ThreadPoolExecutor(4) as several:
+        assert set(several.map(lambda _: one.user(), range(4))) == {"dave"}
+    assert calls(kaggle) == ["IntrospectToken", "GenerateAccessToken"]
+    assert len(one.ignored()) == 1
 
 
 def test_a_kaggle_that_is_down_is_not_taken_for_a_refusal(kaggle: Kaggle, home: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from launcher.config import Config
-from launcher.errors import LauncherError, RemoteError, Unreachable
+from launcher.errors import AuthError, LauncherError, RemoteError, Unreachable
 from launcher.targets.kaggle import stream
 from launcher.targets.kaggle.api import KaggleAPI, LogEvent, Push, credentials
 from tests.emulators.kaggle.emulator import Kaggle
@@ -136,9 +136,8 @@ def test_of_100_000_lines_with_many_cuts_and_full_replays_none_is_lost_and_none_
 
 def test_silence_is_told_from_the_end(kaggle: Kaggle, api: KaggleAPI) -> None:
     queued(kaggle, api, "is-silent")
-    quiet = stream.log_events(lambda: api._caller.open_log("is-silent", 1), heartbeat_s=0.05)
+    quiet = api.log_events("is-silent", 1, heartbeat_s=0.05)
     assert list(itertools.islice(quiet, 3)) == [None, None, None]
-    quiet.close()
 
 
 def test_a_follower_that_stops_leaves_no_thread_and_no_connection(kaggle: Kaggle, api: KaggleAPI) -> None:
@@ -162,6 +161,16 @@ def test_a_log_that_is_not_there_is_missing(kaggle: Kaggle, api: KaggleAPI) -> N
     with pytest.raises(RemoteError, match="no log of alice/has-one-version") as caught:
         list(api.log_events("has-one-version", 7))
     assert caught.value.code == "missing"
+    with pytest.raises(RemoteError, match="no log of alice/never-was") as caught:
+        list(api.log_events("never-was"))
+    assert caught.value.code == "missing"
+
+
+def test_a_log_that_is_not_ours_is_not_taken_for_gone(kaggle: Kaggle, api: KaggleAPI) -> None:
+    queued(kaggle, api, "is-alices")
+    bob = {**kaggle.environment, "KAGGLE_API_TOKEN": kaggle.account("bob").token()}
+    with pytest.raises(AuthError, match="does not let bob see alice/is-alices"):
+        list(KaggleAPI(kaggle.url, credentials(Config(bob))).log_events("alice/is-alices"))
 
 
 def test_a_busy_kaggle_is_waited_for_before_the_stream(kaggle: Kaggle, api: KaggleAPI) -> None:
@@ -293,7 +302,7 @@ def test_a_stream_without_an_end_does_not_pile_up_when_nobody_reads() -> None:
         assert before < 64 << 20
 
 
-@pytest.mark.parametrize("status", [400, 403, 418])
+@pytest.mark.parametrize("status", [400, 405, 418])
 def test_a_refusal_is_one_clear_line(status: int) -> None:
     reply = Reply(b"<html>" + b"no " * 10_000, status, {"Content-Type": "text/html"})
     with Scripted(job=[reply], GetKernelSessionLogsStream=[reply]) as server:
