@@ -21,6 +21,8 @@ PEER = "Google's sign-in"
 User: Any = user.Credentials  # google-auth has types for little of what it offers
 ServiceAccount: Any = service_account.Credentials
 load_any: Any = google.auth.load_credentials_from_dict
+TOKEN_URI = "https://oauth2.googleapis.com/token"
+NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # how foreign code takes it
 TIMEOUT_S = 30.0
 FILE_BYTES = 1 << 20
 
@@ -33,7 +35,7 @@ def of_file(path: Path) -> Any:
         raise AuthError(f"{path}: token_uri is not an https address", "get a new file: " + LOGIN)
     try:
         return _of_info(info)
-    except (exceptions.GoogleAuthError, ValueError, TypeError, KeyError) as error:
+    except (exceptions.GoogleAuthError, *NONSENSE) as error:
         raise AuthError(f"{path} holds no usable credentials: {short(error, 120)}", LOGIN) from None
 
 
@@ -62,7 +64,7 @@ def refresh(credentials: Any, hint: str) -> None:
         raise AuthError(f"Google does not accept the sign-in any more: {what}", hint) from None
     except exceptions.GoogleAuthError as error:
         raise Unreachable(f"{PEER} does not work now: {short(error, 160)}", "try again") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except NONSENSE as error:
         raise AuthError(
             f"{PEER} answered with something else than a token: {short(error, 80)}", hint
         ) from None
@@ -70,12 +72,21 @@ def refresh(credentials: Any, hint: str) -> None:
 
 def _of_info(info: Mapping[str, Any]) -> Any:
     if info.get("type") == "authorized_user":
-        return User.from_authorized_user_info(info, scopes=SCOPES)
+        return of_user(info)
     if info.get("type") == "service_account":
         return ServiceAccount.from_service_account_info(info, scopes=SCOPES)
     with warnings.catch_warnings():  # for files from strangers; this one is the user's own
         warnings.simplefilter("ignore")
         return load_any(dict(info), scopes=SCOPES)[0]
+
+
+def of_user(info: Mapping[str, Any]) -> Any:
+    """Of somebody who has signed in. google-auth's own reader leaves the file's token_uri aside."""
+    parts = {name: info.get(name) for name in ("refresh_token", "client_id", "client_secret")}
+    for name, value in parts.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"it has no {name}")
+    return User(None, **parts, token_uri=info.get("token_uri", TOKEN_URI), scopes=SCOPES)
 
 
 class Transport(transport.Request):

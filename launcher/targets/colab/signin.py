@@ -20,7 +20,7 @@ from launcher.agent import records
 from launcher.config import Config
 from launcher.errors import AuthError, Unreachable
 from launcher.targets.colab.auth import SCOPES, Show
-from launcher.targets.colab.credentials import PEER, TIMEOUT_S, User, read
+from launcher.targets.colab.credentials import NONSENSE, PEER, TIMEOUT_S, of_user, read
 from launcher.targets.colab.wire import secure, short
 
 WAIT_S = 300.0  # for the user in the browser
@@ -40,14 +40,7 @@ def credentials(config: Config, client: Path, show: Show | None, again: bool) ->
                 str(path), json.dumps({"v": 1, "refresh_token": signed_in.refresh_token}).encode(), 0o600
             )
         return signed_in
-    return User(
-        None,
-        refresh_token=token,
-        token_uri=app["token_uri"],
-        client_id=app["client_id"],
-        client_secret=app["client_secret"],
-        scopes=SCOPES,
-    )
+    return of_user({**app, "refresh_token": token})
 
 
 def _app(client: Path) -> dict[str, str]:
@@ -92,7 +85,7 @@ def _sign_in(app: dict[str, str], client: Path, show: Show) -> Any:
         raise AuthError(
             "the sign-in does not cover all that Colab needs", "sign in again and leave every box ticked"
         ) from None
-    except (OAuth2Error, ValueError, KeyError) as error:
+    except (OAuth2Error, *NONSENSE) as error:
         raise AuthError(
             f"the sign-in failed: {short(error, 160)}", f"check {client}, then try again"
         ) from None
