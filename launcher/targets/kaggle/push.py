@@ -86,12 +86,20 @@ def planned(spec: Any, lock: Any) -> environment.EnvironmentPlan:
 
 def clear(config: Config, segment: Segment) -> None:
     """Nothing of a segment's payload is left on this machine."""
-    for folder in (config.home, MEMORY):
-        shutil.rmtree(_inside(folder, segment), ignore_errors=True)
+    for folder in (_on_disk(config), _in_memory()):
+        shutil.rmtree(folder / _name(segment), ignore_errors=True)
 
 
-def _inside(folder: Path, segment: Segment) -> Path:
-    return folder / f"launcher-{os.getuid()}" / f"{segment.run_id}.{segment.number}"
+def _name(segment: Segment) -> str:
+    return f"{segment.run_id}.{segment.number}"
+
+
+def _on_disk(config: Config) -> Path:
+    return config.home / "payloads"
+
+
+def _in_memory() -> Path:
+    return MEMORY / f"launcher-{os.getuid()}"
 
 
 def _place(pushing: Pushing) -> Path:
@@ -101,8 +109,8 @@ def _place(pushing: Pushing) -> Path:
         needed += sum(source.size_bytes or 0 for source in pushing.submission.data)
         needed += getattr(pushing.submission.resume_from, "size_bytes", 0)
         if shutil.disk_usage(MEMORY).free > 2 * needed + ROOM_BYTES:
-            return _inside(MEMORY, pushing.segment)
-    return _inside(pushing.config.home, pushing.segment)
+            return _in_memory() / _name(pushing.segment)
+    return _on_disk(pushing.config) / _name(pushing.segment)
 
 
 def _steps(pushing: Pushing) -> Iterator[Step]:

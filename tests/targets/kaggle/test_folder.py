@@ -99,12 +99,15 @@ def line(seq):
     return head + '"stream":"stdout","text":"é %d\\\\n"}\\n' % seq
 os.makedirs("/kaggle/working/run/0/out")
 log = open("/kaggle/working/run/0/log.jsonl", "w")
+metrics = open("/kaggle/working/run/0/out/metrics.jsonl", "w")
 print("launcher: session", os.environ["KAGGLE_CONTAINER_NAME"].rsplit("-", 2)[1], flush=True)
 for seq in range(1, LINES + 1):
     log.write(line(seq)); log.flush()
     if seq != MISSING:
         sys.stdout.write(line(seq)); sys.stdout.flush()
     if seq % 500 == 0:
+        print('launcher:metrics {"step":%d}' % seq, flush=True)
+        metrics.write('{"step":%d}\\n' % seq); metrics.flush()
         time.sleep(0.1)
 open("/kaggle/working/run/0/manifest.jsonl", "w").write("{}\\n")
 print("launcher: ended succeeded 0", flush=True)
@@ -145,6 +148,7 @@ def test_a_stream_that_is_cut_again_and_again_brings_each_line_once(quiet: Kaggl
     quiet.faults.cut_stream_after_s = 0.3
     found = followed(pushed(quiet, "cut-again", 10_000))
     assert found[records.LOG] == whole(10_000)
+    assert found[METRICS] == b"".join(b'{"step":%d}\n' % step for step in range(500, 10_001, 500))
     assert found[records.MANIFEST] == b"{}\n"
 
 
@@ -192,7 +196,12 @@ def test_files_are_found_by_their_names_and_nothing_can_be_put(quiet: Kaggle) ->
     followed(folder)
     folder.place = Place("alice/finds-files", 1, "run")
     again = KaggleFolder(folder._api, folder.place)
-    assert again.find("0", ["*.jsonl"]) == [("log.jsonl", len(whole(10)), 0.0), ("manifest.jsonl", 3, 0.0)]
+    assert again.find("0", ["*.jsonl"]) == [
+        ("log.jsonl", len(whole(10)), 0.0),
+        ("manifest.jsonl", 3, 0.0),
+        ("out/metrics.jsonl", 0, 0.0),
+    ]
+    assert again.find("0/out", ["m*"]) == [("metrics.jsonl", 0, 0.0)]
 
 
 def test_a_notebook_that_is_deleted_meanwhile_ends_the_log(quiet: Kaggle) -> None:

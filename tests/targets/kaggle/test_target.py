@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from launcher.targets.kaggle.push import MEMORY
 from tests.laptop import kill, records
 from tests.targets.kaggle.place import Place, target_of
 from tests.targets.kaggle.place import kaggle as kaggle
@@ -111,12 +112,17 @@ def test_secrets_may_travel_in_the_runs_private_dataset_and_go_with_it(place: Pl
     laptop.ok("target", "add", "mine", "kaggle", "--set", "secrets=private-dataset")
     code = "import os; print('secret is', os.environ['TOKEN'], len(os.environ['TOKEN']))"
     job = laptop.job("secret", code, environment={}, secrets=["TOKEN"])
-    done = laptop.ok("run", str(job), "--on", "mine")
+    assert "whoever can use your account" in laptop.ok("plan", str(job), "--on", "mine").out
+    place.kaggle.settings.dataset_wall_s = 3.0
+    dying = laptop.start("run", str(job), "--on", "mine")
+    laptop.wait_for(lambda: place.datasets, "the dataset is there")
+    kill(dying)
+    assert not _holds(laptop.folder, b"hunter2-hunter2")
+    done = laptop.ok("attach", "last")
     assert "secret is *** 15" in done.out
-    assert "whoever can use your account" in done.err
     session = place.sessions[0]
     assert "hunter2" not in session.machine.source + session.log.array() + done.out + done.err
-    assert not _holds(laptop.folder, b"hunter2-hunter2")
+    assert not list(MEMORY.glob(f"launcher-*/{laptop.status()['id']}.*"))
     laptop.ok("release", "last")
     place.nothing_left()
 
