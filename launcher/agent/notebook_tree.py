@@ -1,5 +1,6 @@
 """Checkpoint and data as they come to a notebook: tars of plain files, proven while they are unpacked."""
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -11,17 +12,22 @@ SINGLE, TREE = "single", "tree"  # below these names a source's one file, or its
 
 
 def unpack_tree(payload, name, folder):
-    """The files below `files/` of the payload's tar `name`, in the new folder `folder`: all of them or none."""
+    """The files below `files/` of the payload's tar `name`, in the new folder `folder`: all of them or none.
+
+    Returns [path, size, SHA-256] of each.
+    """
     temporary = folder + ".tmp"
     discard(temporary)
     os.makedirs(temporary, 0o755)
-    source = payload.open(name)
+    source, made = payload.open(name), []
     try:
         for path, size, executable in unpack.members(_Forward(source)):
-            _make(source, os.path.join(temporary, unpack.inside(path)), size, executable)
+            below = unpack.inside(path)
+            made.append([below, size, _make(source, os.path.join(temporary, below), size, executable)])
             source.read(-size % unpack.BLOCK)
         source.finish()
         os.replace(temporary, folder)
+        return made
     except unpack.BadBundle as error:
         raise NotebookError("%s was changed: %s" % (name, error)) from error
     except OSError as error:
@@ -33,13 +39,14 @@ def unpack_tree(payload, name, folder):
 
 def unpack_data(payload, name, place, digest):
     """A data source at `place`, a file or a folder; its list of [path, size, SHA-256], proven by `digest`."""
-    if not os.path.lexists(place):
-        unpack_tree(payload, name, place + ".all")
-        inner = os.listdir(place + ".all")
-        single = inner == [SINGLE]
+    if os.path.lexists(place):
+        files = _listed(place)
+    else:
+        made = unpack_tree(payload, name, place + ".all")
+        single = [path for path, _, _ in made] == [SINGLE]
+        files = [["" if single else path[len(TREE) + 1 :], size, sha256] for path, size, sha256 in made]
         os.replace(os.path.join(place + ".all", SINGLE if single else TREE), place)
         discard(place + ".all")
-    files = _listed(place)
     if digest_of(files) != digest:
         discard(place)
         raise NotebookError("%s was changed: its files are not those of the run" % name)
@@ -112,13 +119,16 @@ class _Forward:
 
 
 def _make(source, path, size, executable):
+    """Its SHA-256."""
+    digest, left = hashlib.sha256(), size
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     with open(path, "xb") as file:
-        left = size
         while left:
             data = source.read(min(left, 1 << 20))
             if not data:
                 raise unpack.BadBundle("it ends in the middle of a file")
+            digest.update(data)
             file.write(data)
             left -= len(data)
     os.chmod(path, 0o755 if executable else 0o644)
+    return digest.hexdigest()

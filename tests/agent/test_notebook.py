@@ -133,6 +133,17 @@ def test_the_log_comes_out_byte_for_byte_and_metrics_beside_it(ended: SegmentFol
     assert end == ("failed", 3)
 
 
+def test_only_whole_lines_are_shown_however_they_are_written(tmp_path: Path) -> None:
+    shown: list[bytes] = []
+    tail = notebook_follow._Tail(str(tmp_path / "log.jsonl"), shown.append)
+    assert not tail.forward()
+    with open(tmp_path / "log.jsonl", "ab", buffering=0) as file:
+        for piece in (b"one\ntw", b"o\nthree", b"", b"\n"):
+            file.write(piece)
+            tail.forward()
+    assert shown == [b"one\n", b"two\n", b"three\n"]
+
+
 def test_a_person_reads_the_jobs_own_text(ended: SegmentFolder) -> None:
     text, _ = printed(ended, notebook_follow.Readable())
     assert text.startswith("launcher: fingerprint sha256:")
