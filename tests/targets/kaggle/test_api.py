@@ -202,6 +202,30 @@ def test_sources_that_kaggle_did_not_find_are_named(api: KaggleAPI) -> None:
     assert saved.missing == ("alice/nowhere-1", "alice/nowhere-2")
 
 
+def test_an_account_without_a_verified_phone_is_seen_by_the_internet_it_does_not_get(
+    kaggle: Kaggle, api: KaggleAPI
+) -> None:
+    kaggle.alice.phone_verified = False
+    try:
+        push(api, "no-internet", internet=True)
+        found = api.kernel("no-internet")
+    finally:
+        kaggle.alice.phone_verified = True
+    assert found is not None
+    assert found["enableInternet"] is False
+
+
+def test_a_session_that_never_starts_says_why(kaggle: Kaggle, api: KaggleAPI) -> None:
+    kaggle.faults.start_refused = "No machine\nis free."
+    try:
+        push(api, "never-starts")
+        kaggle.sessions[-1].cancel()
+        kaggle.wait("ERROR")
+    finally:
+        kaggle.faults.start_refused = ""
+    assert api.kernel_status("never-starts", 1) == KernelStatus("ERROR", "No machine is free.")
+
+
 def test_a_place_that_is_somebody_elses_is_said(kaggle: Kaggle, api: KaggleAPI, tmp_path: Path) -> None:
     kaggle.account("bob")
     with pytest.raises(AuthError, match="does not let alice make the notebook"):
