@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from launcher.targets.colab.kernel import Cell, Kernel
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 
 PLATFORM = payloads.Platform("colab", ROOT, SEGMENTS, session_s=12 * 3600.0, secrets=payloads.SENT)
+GRANT_S = 90.0  # after which a request for a runtime is granted, or never
 TRIES = 10  # of a cell whose answer is lost: connections may break again and again
 FOLLOWED = (records.LOG, records.MANIFEST, f"{records.OUT}/{records.METRICS}")
 
@@ -60,7 +62,8 @@ def place(placing: Placing) -> Iterator[Step]:
     """Until the hand-over. What fails for good hands the runtime back; what nobody answers leaves it to be adopted."""
     wanted = placing.wanted
     told = {"accelerator": wanted.accelerator, "high_memory": wanted.high_memory, "version": wanted.version}
-    handle = {"notebook": wanted.notebook_id, "wanted": told, "folder": placing.spot.folder, "form": "plain"}
+    handle: dict[str, Any] = {"notebook": wanted.notebook_id, "wanted": told, "endpoint": None}
+    handle |= {"asked_at": time.time(), "folder": placing.spot.folder, "form": "plain"}
     yield Step(State.PROVISIONING, "runtime", shown(wanted), handle=handle, resource=placing.resource)
     try:
         runtime = yield from _runtime(placing)
@@ -82,14 +85,29 @@ def shown(wanted: Wanted) -> str:
     return "Colab " + ", ".join(more)
 
 
-def hand_back(api: ColabAPI, segment: Segment) -> None:
-    """Unassign whatever this segment's notebook has; fine when it has nothing (any more).
+def hand_back(api: ColabAPI, segment: Segment) -> bool:
+    """Unassign whatever this segment's notebook has; whether it had anything.
 
     It is looked for as one without a GPU: what the account may not ask for (now) is refused, whoever has it.
     """
     found = api.find(Wanted(outcomes.notebook_id(segment.run_id, segment.number)))
     for endpoint in {segment.handle.get("endpoint"), found.endpoint if found else None} - {None}:
         api.unassign(str(endpoint))
+    return found is not None
+
+
+def given_late(api: ColabAPI, segment: Segment) -> Iterator[Step]:
+    """A runtime that was asked for, by who then died: the answer may yet be on its way. Hands back what it brings."""
+    known = segment.handle
+    if known.get("endpoint") or not known.get("asked_at"):
+        return
+    until = min(float(known["asked_at"]), time.time()) + GRANT_S
+    if time.time() < until:
+        yield Step(
+            segment.state, "hand back", "Colab may be about to give what was asked for: waiting for it"
+        )
+    while time.time() < until and not hand_back(api, segment):
+        time.sleep(1.0)
 
 
 def forget(scratch: Path, segment: Segment) -> None:

@@ -18,7 +18,7 @@ from launcher.targets.colab import auth, cells, offer, outcomes
 from launcher.targets.colab.files import RuntimeFiles
 from launcher.targets.colab.folder import PAYLOADS, ColabFolder, Spot, note
 from launcher.targets.colab.kernel import Kernel
-from launcher.targets.colab.place import Placing, forget, hand_back, place, runtime_resource
+from launcher.targets.colab.place import Placing, forget, given_late, hand_back, place, runtime_resource
 from launcher.targets.colab.refusals import SIGN_IN
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 from launcher.targets.later import Later
@@ -107,7 +107,8 @@ class ColabTarget:
     def release(self, segment: Segment) -> Iterator[Step]:
         """Hand the runtime back; done when Colab lists it no more."""
         endpoint = segment.handle.get("endpoint")
-        hand_back(self._api, segment)
+        if not hand_back(self._api, segment):
+            yield from given_late(self._api, segment)
         forget(self._scratch, segment)
         if endpoint and self._api.refresh(endpoint) is not None:
             raise RemoteError(f"Colab still lists {endpoint}", "try again in a minute")
