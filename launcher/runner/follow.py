@@ -107,9 +107,16 @@ def catch_up(ctx: Context, run: Run, home: Home, segment: Segment | None = None)
         session = Session(folder, home, segment)
         yield from session.catch_up()
         note_facts(ctx, run, segment, session)
+        status = None if session.exit else target.status(segment)
+        if status and status.state.final:  # it may have ended between the two looks
+            yield from session.catch_up()
         if session.exit:
             settled = settle.proven(ctx, run, segment, session.exit)
-            yield from and_give_back(ctx, run, (target, segment), settled)
+        elif status and status.state.final:
+            settled = settle.lost(ctx, run, segment, status)
+        else:
+            return
+        yield from and_give_back(ctx, run, (target, segment), settled)
 
 
 def note_facts(ctx: Context, run: Run, segment: Segment, session: Session) -> None:

@@ -80,7 +80,7 @@ def about(ctx: Context, target: Target, offer: Offer) -> Iterator[Event]:
     limits = target.limits
     if not limits.survives_laptop:
         said = (
-            f"{target.name} needs this laptop: what nobody follows is ended there, `attach` goes on in time"
+            f"{target.name} needs this laptop: it ends what nobody follows; `launcher attach` in time goes on"
         )
         yield Notice(said, "warning")
     if not limits.live_checkpoints:

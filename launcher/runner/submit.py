@@ -178,7 +178,7 @@ def _of_the_place(target: Target, offer: Offer, spec: JobSpec) -> list[str]:
         said = f"its sessions end after {limits.max_time_s / 3600:g} h"
         notes.append(f"{said}: `launcher resume` goes on from the newest checkpoint")
     if not limits.survives_laptop:
-        notes.append("needs this laptop: what nobody follows is ended there")
+        notes.append("needs this laptop: it ends what nobody follows")
     if not limits.live_checkpoints:
         notes.append("checkpoints come home when its session has ended")
     return notes

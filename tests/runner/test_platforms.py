@@ -105,14 +105,27 @@ def test_the_terms_are_said_at_first_use_and_a_runtime_is_given_back(laptop: Lap
     laptop.ok("release", "last")
 
 
+def test_a_runtime_that_was_taken_back_ends_its_segment_at_the_next_pull(
+    laptop: Laptop, colab: Colab
+) -> None:
+    laptop.job("long", "import time; print('begun', flush=True); time.sleep(600)")
+    laptop.ok("run", "long", "--on", "colab", "-d")
+    laptop.wait_for(lambda: "begun" in laptop.ok("logs", "last").out, "the first line at home")
+    colab.reclaim()
+    laptop.ok("pull", "last")
+    status = laptop.status()
+    assert (status["state"], status["exit_code"]) == ("preempted", None)
+    assert laptop.launcher("wait", "last").code == 124
+    laptop.ok("release", "last")
+
+
 def test_what_kaggle_says_before_the_agent_is_progress(laptop: Laptop) -> None:
     laptop.ok("run", "flowers", "--on", "kaggle", "-d")
     refused = laptop.launcher("exec", "last", "--", "ls")
     assert refused.code == 126
     found = laptop.ok("--json", "attach", "last").objects
     said = [one["detail"] for one in found if one["type"] == "progress" and one["phase"] == "place"]
-    assert said
-    assert all(text.startswith("launcher: ") for text in said)
+    assert any("segment 0" in text for text in said)
     assert laptop.ok("logs", "last").out == "trained\n"
 
 
