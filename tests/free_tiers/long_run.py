@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,19 +81,24 @@ def undisturbed(laptop: Laptop, work: Work) -> str:
 
 
 def play(
-    laptop: Laptop, target: str, work: Work, meanwhile: Callable[[Path, int], None] = lambda *_: None
+    laptop: Laptop,
+    targets: Sequence[str],
+    work: Work,
+    meanwhile: Callable[[Path, int], None] = lambda *_: None,
 ) -> Played:
-    """Run it, and resume it until it has succeeded; `meanwhile(home, n)` is called while session n goes on."""
-    command = ["run", str(_job(laptop, work, target)), "--on", target, "--name", f"long-{target}", "-y"]
+    """Run it, and resume it until it has succeeded: on each of the targets in turn, then on the last of them.
+    `meanwhile(home, n)` is called while session n goes on."""
+    name = f"long-{targets[0]}"
+    command = ["run", str(_job(laptop, work, targets[0])), "--on", targets[0], "--name", name, "-y"]
     codes: list[int] = []
     home = Path()
     while not codes or (codes[-1] == SESSION_ENDED and len(codes) < 20):
-        with open(laptop.folder / f"said-{target}-{len(codes)}", "wb") as said:
+        with open(laptop.folder / f"said-{name}-{len(codes)}", "wb") as said:
             process = laptop.start(*command, stdout=said, stderr=said)
-        home = home if codes else _home(laptop, target)
+        home = home if codes else _home(laptop, name)
         meanwhile(home, len(codes))
         codes.append(process.wait(WAIT_S))
-        command = ["resume", home.name]
+        command = ["resume", home.name, "--on", targets[min(len(codes), len(targets) - 1)]]
     return Played(home, codes, _lost(home))
 
 
@@ -115,8 +120,8 @@ def _job(laptop: Laptop, work: Work, where: str) -> Path:
     )
 
 
-def _home(laptop: Laptop, target: str) -> Path:
-    found: Path = laptop.wait_for(lambda: next(laptop.work.glob(f"runs/long-{target}-*"), None), "the run")
+def _home(laptop: Laptop, name: str) -> Path:
+    found: Path = laptop.wait_for(lambda: next(laptop.work.glob(f"runs/{name}-*"), None), "the run")
     return found
 
 
