@@ -17,7 +17,7 @@ from launcher.targets.kaggle.api import KaggleAPI
 
 LONGEST = 50  # of a notebook's or dataset's name
 ENVIRONMENTS = "launcher-env-"
-OURS = re.compile(r".+-([a-z2-7]{8})-(\d+)")
+OURS = re.compile(r".+?-([a-z2-7]{8})(-\d+)?")
 READY, FAILED = "READY", "FAILED"
 PATIENCE_S = 900.0  # for a version to become current, beyond a minute a GB
 A_GB_S = 60.0
@@ -43,21 +43,27 @@ class Wanted:
         return sum(file.size_bytes for file in self.files)
 
 
-def name_of(segment: Segment) -> str:
-    """The name of a segment's notebook and dataset: the run's, cut, with its nonce and the segment's number.
+def notebook_name(segment: Segment) -> str:
+    """One notebook for all of a run's segments, each a version of it: what was ticked there stays ticked."""
+    return _name(segment, "")
 
-    Kaggle makes names from titles: no two hyphens side by side, 50 characters at most.
-    """
-    name, nonce = segment.run_id[:-9], segment.run_id[-8:]
-    tail = f"-{nonce}-{segment.number}"
-    cut = re.sub("-+", "-", name)[: LONGEST - len(tail)].strip("-")
-    return f"{cut or 'run'}{tail}"
+
+def dataset_name(segment: Segment) -> str:
+    """A dataset for each segment."""
+    return _name(segment, f"-{segment.number}")
 
 
 def nonce_of(slug: str) -> str | None:
     """The nonce in a name of ours; None: not ours."""
     match = OURS.fullmatch(slug.rpartition("/")[2])
     return match[1] if match else None
+
+
+def _name(segment: Segment, tail: str) -> str:
+    """The run's name, cut, with its nonce. Kaggle makes names from titles: no two hyphens side by side."""
+    name, tail = segment.run_id[:-9], f"-{segment.run_id[-8:]}{tail}"
+    cut = re.sub("-+", "-", name)[: LONGEST - len(tail)].strip("-")
+    return f"{cut or 'run'}{tail}"
 
 
 def marker(folder: Path, digest: str) -> PayloadFile:

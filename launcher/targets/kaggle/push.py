@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,13 @@ class Pushing:
         return self.submission.segment
 
     @property
-    def name(self) -> str:
-        return datasets.name_of(self.segment)
+    def slug(self) -> str:
+        """The notebook."""
+        return f"{self.api.user()}/{datasets.notebook_name(self.segment)}"
 
     @property
-    def slug(self) -> str:
-        return f"{self.api.user()}/{self.name}"
+    def dataset(self) -> str:
+        return f"{self.api.user()}/{datasets.dataset_name(self.segment)}"
 
     @property
     def plan(self) -> environment.EnvironmentPlan:
@@ -114,28 +115,36 @@ def _place(pushing: Pushing) -> Path:
 
 
 def _steps(pushing: Pushing) -> Iterator[Step]:
-    api, segment, slug = pushing.api, pushing.segment, pushing.slug
+    api, segment, slug, dataset = pushing.api, pushing.segment, pushing.slug, pushing.dataset
     nonce = segment.run_id[-8:]
     found = api.kernel(slug)
-    if found and segment.handle.get("kernel"):
+    if found and segment.handle.get("kernel") and version_of(found) > segment.handle.get("before", 0):
         yield from _handed_over(pushing, _as_pushed(slug, found))
         return
-    if found:
+    if found and not segment.number:
         raise Refused(
             f"there is a notebook {slug} on Kaggle, which is not this run's", "delete it there, or rename it"
         )
     house = yield from _environment(pushing)
     folder = f"{segment.run_id}/{segment.number}"
-    handle = {"dataset": slug, "folder": folder, "form": "plain", "environment": pushing.plan.key}
-    yield Step(State.SYNCING, handle=handle, resource=Resource("dataset", slug, nonce))
+    handle: dict[str, Any] = {
+        "dataset": dataset,
+        "folder": folder,
+        "form": "plain",
+        "environment": pushing.plan.key,
+    }
+    yield Step(State.SYNCING, handle=handle, resource=Resource("dataset", dataset, nonce))
     written = _written(pushing, house)
-    manifest = written.file(payload.MANIFEST)
-    mark = datasets.marker(written.folder, manifest.sha256)
-    files = (*written.files, mark)
-    yield from datasets.bring(api, datasets.Wanted(slug, files, "upload to Kaggle"))
-    text = _notebook(pushing, written)
-    yield Step(State.SYNCING, "push", slug, handle={"kernel": slug}, resource=Resource("kernel", slug, nonce))
-    yield from _handed_over(pushing, _saved(pushing, text, (slug, *((house,) if house else ()))))
+    yield from datasets.bring(api, datasets.Wanted(dataset, written.files, "upload to Kaggle"))
+    before = version_of(found)
+    handle = {"kernel": slug, "before": before}
+    yield Step(State.SYNCING, "push", slug, handle=handle, resource=Resource("kernel", slug, nonce))
+    yield from _handed_over(pushing, _saved(pushing, _wanted(pushing, written, house), before))
+
+
+def version_of(found: Mapping[str, Any] | None) -> int:
+    """The newest version of a notebook, by its metadata; 0 when there is no notebook."""
+    return int(found.get("currentVersionNumber") or 1) if found else 0
 
 
 def _environment(pushing: Pushing) -> Generator[Step, None, str]:
@@ -158,72 +167,83 @@ def _environment(pushing: Pushing) -> Generator[Step, None, str]:
 
 
 def _written(pushing: Pushing, house: str) -> payload.Payload:
+    """The payload, and a file that marks its version."""
     clear(pushing.config, pushing.segment)
     folder = _place(pushing)
-    private_folder(folder.parent)
-    private_folder(folder)
     platform = payload.Platform(
-        "kaggle",
-        ROOT,
-        WORKING,
-        pushing.session_s,
-        pushing.settings.secrets,
-        f"{INPUT}/{house.partition('/')[2]}" if house else "",
+        "kaggle", ROOT, WORKING, pushing.session_s, pushing.settings.secrets, _mounted(house) if house else ""
     )
-    return payload.write(pushing.submission, folder, platform)
+    try:
+        private_folder(folder.parent)
+        private_folder(folder)
+        made = payload.write(pushing.submission, folder, platform)
+        mark = datasets.marker(folder, made.file(payload.MANIFEST).sha256)
+    except OSError as error:
+        raise LauncherError(
+            f"cannot write to {folder}: {error.strerror}", "free some space, or set LAUNCHER_HOME"
+        ) from error
+    return replace(made, files=(*made.files, mark))
 
 
-def _notebook(pushing: Pushing, written: payload.Payload) -> str:
+def _mounted(slug: str) -> str:
+    return f"{INPUT}/{slug.rpartition('/')[2]}"
+
+
+def _wanted(pushing: Pushing, written: payload.Payload, house: str) -> Push:
+    settings = pushing.settings
+    title = pushing.slug.rpartition("/")[2]
     options = ipynb.Options(
-        title=pushing.name,
+        title=title,
         does="`launcher attach` follows it.",
         readable=False,
         embed=False,
-        folders=(f"{INPUT}/{pushing.name}",),
+        folders=(_mounted(pushing.dataset),),
     )
-    return ipynb.notebook(written, options)
-
-
-def _saved(pushing: Pushing, text: str, sources: tuple[str, ...]) -> Pushed:
-    """A push whose answer is lost is looked up by name before anything else: it would run twice."""
-    settings = pushing.settings
-    wanted = Push(
+    return Push(
         slug=pushing.slug,
-        title=pushing.name,
-        text=text,
-        datasets=sources,
+        title=title,
+        text=ipynb.notebook(written, options),
+        datasets=(pushing.dataset, *((house,) if house else ())),
         accelerator=settings.accelerator,
         internet=settings.internet,
         timeout_s=int(pushing.session_s),
         image=settings.image,
     )
+
+
+def _saved(pushing: Pushing, wanted: Push, before: int) -> Pushed:
+    """A push whose answer is lost is looked up by name before anything else: it would run twice."""
     try:
         return pushing.api.save_kernel(wanted)
     except Unreachable:
         for wait_s in LOOK_S:
             time.sleep(wait_s)
-            if (found := pushing.api.kernel(pushing.slug)) is not None:
+            found = pushing.api.kernel(pushing.slug)
+            if found and version_of(found) > before:
                 return _as_pushed(pushing.slug, found)
         raise
 
 
 def _as_pushed(slug: str, found: Mapping[str, Any]) -> Pushed:
     """A push whose answer we never got, as the notebook's metadata tells it."""
-    return Pushed(slug, int(found.get("currentVersionNumber") or 1), int(found.get("id") or 0), "")
+    return Pushed(slug, version_of(found), int(found.get("id") or 0), "")
 
 
 def _handed_over(pushing: Pushing, pushed: Pushed) -> Iterator[Step]:
     """Kaggle takes a push that it cannot serve; such a session is stopped before it costs anything."""
-    if trouble := _trouble(pushing, pushed):
+    found = pushing.api.kernel(pushing.slug) or {}
+    if trouble := _trouble(pushing, pushed, found):
         pushing.api.delete_kernel(pushed.slug)
         resource = Resource("kernel", pushing.slug, pushing.segment.run_id[-8:])
         yield Step(State.SYNCING, handle={"kernel": None}, released=resource)
         raise trouble
-    handle = {"kernel": pushing.slug, "version": pushed.version, "machine": _machine(pushing.settings)}
-    yield Step(State.RUNNING, "start", pushing.slug, 1, 1, handle=handle, handed_over=True)
+    machine = {**_machine(pushing.settings), "image": found.get("dockerImage")}
+    handle = {"kernel": pushing.slug, "version": pushed.version, "machine": machine}
+    where = f"https://www.kaggle.com/code/{pushing.slug}"
+    yield Step(State.RUNNING, "start", where, 1, 1, handle=handle, handed_over=True)
 
 
-def _trouble(pushing: Pushing, pushed: Pushed) -> LauncherError | None:
+def _trouble(pushing: Pushing, pushed: Pushed, found: Mapping[str, Any]) -> LauncherError | None:
     """What the session that has just begun lacks."""
     settings = pushing.settings
     if pushed.missing:
@@ -233,7 +253,6 @@ def _trouble(pushing: Pushing, pushed: Pushed) -> LauncherError | None:
         )
     if pushed.slug != pushing.slug:
         return RemoteError(f"Kaggle calls the notebook {pushing.slug} {pushed.slug}", "choose another --name")
-    found = pushing.api.kernel(pushing.slug) or {}
     needs_internet = settings.internet and not (settings.wheelhouse or pushing.plan.trivial)
     if needs_internet and found.get("enableInternet") is False:
         return Refused(

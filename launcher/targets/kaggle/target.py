@@ -127,14 +127,17 @@ class KaggleTarget:
             time.sleep(LOOK_S)
 
     def release(self, segment: Segment) -> Iterator[Step]:
-        """Stop the session, delete notebook and dataset; done when Kaggle knows neither."""
+        """Stop the session, delete dataset and notebook, unless another segment's version is the newest in it."""
         place, nonce = self._place(segment), segment.run_id[-8:]
-        if segment.handle.get("kernel") or not segment.handle.get("dataset"):  # else it was never pushed
+        if place.version:
             self._stopped(place)
+        newest = push.version_of(self.api.kernel(place.slug))
+        if newest and newest == place.version:
             self.api.delete_kernel(place.slug)
             _gone(self.api.kernel(place.slug), f"the notebook {place.slug}")
+        if newest in (0, place.version):
             yield Step(segment.state, "remove", place.slug, released=Resource("kernel", place.slug, nonce))
-        dataset = str(segment.handle.get("dataset") or place.slug)
+        dataset = str(segment.handle.get("dataset") or f"{self.api.user()}/{datasets.dataset_name(segment)}")
         self.api.delete_dataset(dataset)
         _gone(self.api.dataset_status(dataset), f"the dataset {dataset}")
         yield Step(segment.state, "remove", dataset, released=Resource("dataset", dataset, nonce))
@@ -175,9 +178,12 @@ class KaggleTarget:
 
     def _place(self, segment: Segment) -> Place:
         handle = segment.handle
-        slug = handle.get("kernel") or f"{self.api.user()}/{datasets.name_of(segment)}"
+        slug = handle.get("kernel") or f"{self.api.user()}/{datasets.notebook_name(segment)}"
         folder = handle.get("folder") or f"{segment.run_id}/{segment.number}"
-        return Place(str(slug), handle.get("version"), str(folder), segment.first_seq)
+        version = handle.get("version")
+        if handle.get("kernel") and not version:  # a push without an answer
+            version = int(handle.get("before") or 0) + 1
+        return Place(str(slug), version, str(folder), segment.first_seq)
 
     def _folder(self, segment: Segment) -> KaggleFolder:
         return KaggleFolder(self.api, self._place(segment))

@@ -215,7 +215,7 @@ def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(place: Place) -
     laptop.wait_for(lambda: place.datasets, "the dataset is there")
     kill(waiting)
     place.kaggle.faults.dataset_stuck = False
-    slug = place.datasets[0]
+    slug = place.datasets[0].removesuffix("-0")
     api = Plain(place.kaggle, laptop.env["KAGGLE_API_TOKEN"])
     named = {"slug": slug, "newTitle": slug.partition("/")[2], "text": "1", "language": "python"}
     api.call("SaveKernel", **named, kernelType="script", kernelExecutionType="QUICK_SAVE")
@@ -270,6 +270,34 @@ def test_a_crash_before_the_push_can_be_undone(place: Place) -> None:
     laptop.ok("release", "last")
     never_began(place)
     assert not list((laptop.folder / "state").rglob("payload.json"))
+
+
+def test_an_earlier_segment_is_released_without_the_notebook_that_a_later_one_lives_in(place: Place) -> None:
+    laptop = place.laptop
+    place.kaggle.faults.start_refused = "No machine is free."
+    assert laptop.launcher("run", place.counter(steps=2), "--on", "kaggle").code == 125
+    place.kaggle.faults.start_refused = ""
+    place.kaggle.settings.queue_wall_s = 60.0
+    laptop.ok("resume", "last", "-d")
+    done = laptop.launcher("release", "last")
+    assert done.code == 126
+    assert "still running" in said(done)
+    assert len(place.kernels) == 1
+    assert not place.sessions[-1].over
+    laptop.ok("release", "last", "--force")
+    place.nothing_left()
+
+
+def test_a_later_segment_whose_push_got_no_answer_is_found_and_not_the_earlier_one(place: Place) -> None:
+    laptop = place.laptop
+    place.kaggle.faults.start_refused = "No machine is free."
+    assert laptop.launcher("run", place.counter(steps=2), "--on", "kaggle").code == 125
+    place.kaggle.faults.start_refused = ""
+    place.kaggle.faults.answers.append(Answer("SaveKernel"))
+    laptop.ok("resume", "last")
+    assert len(place.sessions) == 2
+    laptop.ok("release", "last")
+    place.nothing_left()
 
 
 def test_two_sessions_with_gpus_are_the_most_and_the_third_waits_its_turn(place: Place) -> None:
