@@ -112,7 +112,7 @@ def verda(cloud: Verda) -> Iterator[Verda]:
     """The module's cloud, empty before and after each test."""
     lag_s = cloud.settings.script_lag_s
     yield cloud
-    cloud.settings.script_lag_s, cloud.faults.fates = lag_s, []
+    cloud.settings.script_lag_s, cloud.settings.box_images, cloud.faults.fates = lag_s, (), []
     with cloud.world.now():
         over = [one for one in cloud.world.instances.values() if not one.over]
     client = Plain(cloud)
@@ -135,9 +135,9 @@ def there(machine: Box) -> bool:
 
 
 def test_a_machine_answers_with_a_key_of_its_own_until_the_start_up_script_has_run(
-    verda: Verda, laptop: Laptop
+    verda: Verda, laptop: Laptop, base_image: str
 ) -> None:
-    verda.settings.script_lag_s = 1e9
+    verda.settings.script_lag_s, verda.settings.box_images = 1e9, (base_image,)
     one = laptop.rent(image=DOCKER)
     wait_until(lambda: "Host key verification failed" in laptop.ssh(one, "true").stderr)
     verda.settings.script_lag_s = 2.0
@@ -149,7 +149,8 @@ def test_a_machine_answers_with_a_key_of_its_own_until_the_start_up_script_has_r
     user, home, gpu, name, active = shown.stdout.splitlines()
     assert (user, home, name, active) == ("root", "", "test", "active")  # no HOME, as cloud-init has none
     assert gpu.startswith("GPU 0: FAKE NVIDIA H100 SXM5 80GB")
-    wait_until(lambda: "Server Version" in laptop.ssh(one, "docker info").stdout)
+    inside = laptop.ssh(one, f"docker run --rm --gpus all {base_image} nvidia-smi -L")
+    assert inside.stdout.strip() == gpu
 
 
 def test_a_machine_reaches_the_api_at_the_same_address_and_can_delete_itself(

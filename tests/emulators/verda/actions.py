@@ -108,7 +108,8 @@ def _delete(world: World, one: Instance, body: Body, actor: str) -> object:
     chosen = [] if body["action"] == "hibernate" else body.get("volume_ids")
     if any(name not in one.volume_ids for name in chosen or []):
         raise Problem(400, "Invalid volume id")
-    lifecycle.delete(world, one, chosen, bool(body.get("delete_permanently")), actor)
+    asked = lifecycle.Deletion(chosen, bool(body.get("delete_permanently")), actor)
+    lifecycle.delete(world, one, asked)
     return None
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from tests.emulators.verda.disks import Disk
 from tests.emulators.verda.machines import Plan
+from tests.emulators.verda.shelf import Shelf
 from tests.emulators.verda.waiting import wait_until
 from tests.servers import base_image, gpu_image
 from tests.servers.fake_gpu import HOOK, FakeGPU, nvidia_smi
@@ -31,6 +32,7 @@ class Ways:
 
     api_port: int  # of the API's address, on loopback
     host_port: int  # where the API listens for machines
+    shelf: Shelf
     went_off: Callable[[Box], None]  # told when someone on the machine has powered it off
 
 
@@ -97,11 +99,12 @@ class Box:
         first, self._plan = not self._made, plan
         if first:
             self._make(plan)
-        self._start()
+        if first and plan.images and has_docker(plan):
+            self._start_with(plan.images)
+        else:
+            self._start()
         if not first:
             self._admit(plan.keys)
-        for image in plan.images if first and has_docker(plan) else ():
-            self._load(image)
         self.ready = True
 
     def _make(self, plan: Plan) -> None:
@@ -168,6 +171,14 @@ class Box:
         """What a machine that boots from an OS volume gets: new keys, no start-up script."""
         text = "\n".join(keys) + "\n"
         docker("exec", "-i", self.name, "sh", "-c", "cat > /root/.ssh/authorized_keys", data=text.encode())
+
+    def _start_with(self, images: tuple[str, ...]) -> None:
+        with self._ways.shelf.turn(self.name, images) as there:
+            self._start()
+            if not there:
+                for image in images:
+                    self._load(image)
+                self._ways.shelf.keep(self.name, images)
 
     def _load(self, image: str) -> None:
         wait_until(lambda: "Server Version" in self.run("docker info 2>/dev/null || true"))

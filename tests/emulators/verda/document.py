@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,74 +33,68 @@ MAY_BE_NULL = (
     ),
     *("create_directory_command", "mount_command", "filesystem_to_fstab_command"),
 )
+READ = (
+    *("/balance", "/images", "/locations", "/instance-types", "/volume-types", "/instance-availability"),
+    *("/instance-availability/1V100.6V", "/ssh-keys", "/sshkeys", "/scripts", "/instances", "/volumes"),
+)
 OBJECTS = ("instances",)  # declared as lists of texts; the document's own examples are objects
 
 
-def complaints(document: Body, method: str, path: str, status: int, value: Any) -> list[str]:
+@dataclass(frozen=True)
+class Answer:
+    method: str
+    path: str
+    status: int
+    value: Any
+
+
+def complaints(document: Body, answer: Answer) -> list[str]:
     """What is wrong with an answer; one to a path that the document does not know is wrong."""
-    schema = _schema(document, method, "/v1" + path, status)
+    where = f"{answer.method} {answer.path}"
+    schema = _schema(document, answer)
     if schema is None:
-        return [f"{method} {path} {status}: not in the document"]
+        return [f"{where} {answer.status}: not in the document"]
     whole = {**schema, "components": _nullable(document.get("components", {}))}
-    errors = jsonschema.Draft202012Validator(whole).iter_errors(value)
-    return [
-        f"{method} {path}: {'.'.join(map(str, one.absolute_path))}: {one.message[:200]}" for one in errors
-    ]
+    errors = jsonschema.Draft202012Validator(whole).iter_errors(answer.value)
+    return [f"{where}: {'.'.join(map(str, one.absolute_path))}: {one.message[:200]}" for one in errors]
 
 
 def walk(document: Body) -> list[str]:
-    """Everything that can be read, in two states of an instance, and what creates and deletes."""
+    """What is wrong with any answer to what creates, reads and deletes."""
     with Verda(Settings(time_scale=0.0, limits_rate=False)) as verda:
-        client = Plain(verda)
-        wrong: list[str] = []
-
-        def look(method: str, path: str, body: Any = None) -> Any:
-            reply = client.ask(method, path, body)
-            plain = "json" not in reply.headers.get("Content-Type", "")
-            value = reply.text if plain or not reply.text else reply.json()
-            if value != "":
-                wrong.extend(complaints(document, method, path, reply.status_code, value))
-            return value
-
-        key = client.key()
-        script = look("POST", "/scripts", {"name": "x", "script": "#!/bin/sh"})
-        share = {"type": "NVMe_Shared", "name": "s", "size": 100, "location_code": "FIN-01"}
-        volume = look("POST", "/volumes", share)
-        order = client.order(ssh_key_ids=[key], startup_script_id=script, tags=[{"key": "a"}])
-        one = look("POST", "/instances", order)
-        paths = [
-            "/balance",
-            "/images",
-            "/locations",
-            "/instance-types",
-            "/volume-types",
-            "/instance-availability",
-        ]
-        paths += [
-            "/instance-availability/1V100.6V",
-            "/ssh-keys",
-            "/sshkeys",
-            "/scripts",
-            "/instances",
-            "/volumes",
-        ]
-        paths += [f"/instances/{one}", f"/volumes/{volume}", f"/journal/compute/{one}"]
-        for moment in (0.0, 100.0):
-            verda.clock.advance(moment)
-            for path in paths:
-                look("GET", path)
-        look("POST", f"/instances/{one}/tags", {"key": "b", "value": "c"})
-        look("PUT", "/instances", {"action": "delete", "id": [one, one]})
-        client.ask("DELETE", f"/volumes/{volume}", {})
-        for path in ("/volumes/trash", f"/volumes/{volume}", f"/journal/volume/{volume}"):
-            look("GET", path)
-        return sorted(set(wrong))
+        wrong = [text for answer in _answers(verda) for text in complaints(document, answer)]
+    return sorted(set(wrong))
 
 
-def _schema(document: Body, method: str, path: str, status: int) -> Body | None:
+def _answers(verda: Verda) -> Iterator[Answer]:
+    client = Plain(verda)
+
+    def look(method: str, path: str, body: Any = None) -> Answer:
+        reply = client.ask(method, path, body)
+        plain = "json" not in reply.headers.get("Content-Type", "")
+        return Answer(method, path, reply.status_code, reply.text if plain else reply.json())
+
+    yield (script := look("POST", "/scripts", {"name": "x", "script": "#!/bin/sh"}))
+    share = {"type": "NVMe_Shared", "name": "s", "size": 100, "location_code": "FIN-01"}
+    yield (volume := look("POST", "/volumes", share))
+    order = client.order(startup_script_id=script.value, tags=[{"key": "a"}])
+    yield (one := look("POST", "/instances", order))
+    instance = f"/instances/{one.value}"
+    for moment in (0.0, 100.0):
+        verda.clock.advance(moment)
+        for path in (*READ, instance, f"/volumes/{volume.value}", f"/journal/compute/{one.value}"):
+            yield look("GET", path)
+    yield look("POST", f"{instance}/tags", {"key": "b", "value": "c"})
+    yield look("PUT", "/instances", {"action": "delete", "id": [one.value, one.value]})
+    client.ask("DELETE", f"/volumes/{volume.value}", {})
+    for path in ("/volumes/trash", f"/volumes/{volume.value}", f"/journal/volume/{volume.value}"):
+        yield look("GET", path)
+
+
+def _schema(document: Body, asked: Answer) -> Body | None:
     for template, methods in sorted(document["paths"].items(), key=lambda pair: "{" in pair[0]):
-        if re.fullmatch(re.sub(r"\{\w+}", "[^/]+", template), path) and method.lower() in methods:
-            answer = methods[method.lower()]["responses"].get(str(status))
+        if re.fullmatch(re.sub(r"\{\w+}", "[^/]+", template), "/v1" + asked.path):
+            answer = methods.get(asked.method.lower(), {}).get("responses", {}).get(str(asked.status))
             if answer is not None:
                 found = answer.get("content", {}).get("application/json", {}).get("schema", {})
                 return dict(found) | {"$schema": "https://json-schema.org/draft/2020-12/schema"}

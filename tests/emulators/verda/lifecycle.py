@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tests.emulators.verda import volumes
 from tests.emulators.verda.machines import Plan
@@ -23,13 +24,22 @@ def begin(world: World, one: Instance) -> None:
     _phase(world, one, 0)
 
 
-def delete(world: World, one: Instance, volume_ids: Sequence[str] | None, permanently: bool, by: str) -> None:
-    """As asked for; None: the OS volume goes to the trash, the others are detached."""
-    chosen = [one.os_volume_id] if volume_ids is None else list(volume_ids)
-    forever = permanently and volume_ids is not None
+@dataclass(frozen=True)
+class Deletion:
+    """What is to go with an instance; None: the OS volume into the trash, the others are detached."""
+
+    volume_ids: Sequence[str] | None
+    permanently: bool
+    by: str
+
+
+def delete(world: World, one: Instance, asked: Deletion) -> None:
+    """As asked for."""
+    chosen = [one.os_volume_id] if asked.volume_ids is None else list(asked.volume_ids)
+    forever = asked.permanently and asked.volume_ids is not None
     one.generation += 1
     one.status = "deleting"
-    world.note(one, "delete", by)
+    world.note(one, "delete", asked.by)
     _let_go(world, one, kept=one.os_volume_id not in chosen)
     fates = {name: ("delete_permanently" if forever else "move_to_trash") for name in chosen if name}
     world.after(world.settings.delete_s, lambda: _gone(world, one, fates))
@@ -58,13 +68,13 @@ def power_off(world: World, one: Instance, by: str | None) -> None:
     """It is billed all the same."""
     world.note(one, "shutdown", by)
     one.machine.power_off()
-    _later(world, one, world.settings.power_s, "offline", "shutdown:complete")
+    _later(world, one, world.settings.power_s, ("offline", "shutdown:complete"))
 
 
 def power_on(world: World, one: Instance, by: str) -> None:
     world.note(one, "start", by)
     one.machine.power_on()
-    _later(world, one, world.settings.power_s, "running", "start:complete")
+    _later(world, one, world.settings.power_s, ("running", "start:complete"))
     _open_later(world, one, world.settings.power_s, script=False)
 
 
@@ -145,10 +155,12 @@ def _open_later(world: World, one: Instance, seconds: float, script: bool) -> No
         _planned(world, one, seconds + world.settings.script_lag_s, one.machine.run_script)
 
 
-def _later(world: World, one: Instance, seconds: float, status: str, action: str) -> None:
+def _later(world: World, one: Instance, seconds: float, end: tuple[str, str]) -> None:
+    """Its status then, and the journal's word for it."""
+
     def arrive() -> None:
-        one.status = status
-        world.note(one, action)
+        one.status = end[0]
+        world.note(one, end[1])
 
     _planned(world, one, seconds, arrive)
 
