@@ -17,7 +17,7 @@ from launcher.targets.kaggle.api import KaggleAPI
 
 LONGEST = 50  # of a notebook's or dataset's name
 ENVIRONMENTS = "launcher-env-"
-OURS = re.compile(r".+?-([a-z2-7]{8})(-\d+)?")
+OURS = re.compile(r".+-([a-z2-7]{8})-run(-\d+)?")  # a nonce alone may be any word of eight letters
 READY, FAILED = "READY", "FAILED"
 PATIENCE_S = 900.0  # for a version to become current, beyond a minute a GB
 A_GB_S = 60.0
@@ -45,12 +45,12 @@ class Wanted:
 
 def notebook_name(segment: Segment) -> str:
     """One notebook for all of a run's segments, each a version of it: what was ticked there stays ticked."""
-    return _name(segment, "")
+    return _name(segment, "-run")
 
 
 def dataset_name(segment: Segment) -> str:
     """A dataset for each segment."""
-    return _name(segment, f"-{segment.number}")
+    return _name(segment, f"-run-{segment.number}")
 
 
 def nonce_of(slug: str) -> str | None:
