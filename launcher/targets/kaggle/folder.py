@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from launcher.agent import records
 from launcher.errors import Refused, RemoteError
 from launcher.target import Range
-from launcher.targets.kaggle import live
+from launcher.targets.kaggle import ahead, live
 from launcher.targets.kaggle.api import KaggleAPI, KernelStatus, OutputFile
 from launcher.targets.kaggle.said import METRICS, Said
 from launcher.targets.kaggle.status import over
@@ -41,9 +42,8 @@ class KaggleFolder:
 
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         if self.over():
-            for index, one in enumerate(wanted):
-                for data in self._stored(one):
-                    yield index, data
+            self.outputs()  # once, before several ask for it
+            yield from ahead.in_order([functools.partial(self._stored, one) for one in wanted])
         elif any(one.path in STREAMED for one in wanted):
             yield from self._said_by_now(wanted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -186,6 +187,32 @@ def test_a_url_whose_time_is_over_is_asked_for_anew(quiet: Kaggle) -> None:
     wanted = [Range(records.LOG, 5, 20), Range("no/such/file"), Range(records.LOG, 10**6)]
     assert list(folder.read(wanted)) == [(0, whole(10)[5:25])]
     assert folder.outputs()[records.LOG].url != before
+
+
+def test_many_files_come_in_the_order_asked_for_and_a_reader_may_stop(quiet: Kaggle) -> None:
+    code = (
+        "for n in range(300):\n    open(f'/kaggle/working/{n}.bin', 'wb').write(bytes([n % 256]) * n * 1000)"
+    )
+    Plain(quiet).push("many-files", code)
+    quiet.wait("COMPLETE")
+    api = KaggleAPI(quiet.url, credentials(Config({**quiet.environment, "HOME": "/nonexistent"})))
+    folder = KaggleFolder(api, Place("alice/many-files", 1, "."))
+    folder._outputs = {one.name: one for one in api.outputs("alice/many-files", 1)}
+    wanted = [Range(f"{n}.bin") for n in reversed(range(300))]
+    found: dict[int, bytes] = {}
+    order = []
+    for index, data in folder.read(wanted):
+        found[index] = found.get(index, b"") + data
+        order.append(index)
+    assert order == sorted(order)
+    assert all(found.get(i, b"") == bytes([n % 256]) * n * 1000 for i, n in enumerate(reversed(range(300))))
+    first = folder.read(wanted)
+    assert next(first)[0] == 0
+    first.close()  # type: ignore[attr-defined]
+    reading = [one for one in threading.enumerate() if one.name == "kaggle-output"]
+    for one in reading:
+        one.join(10)
+    assert not any(one.is_alive() for one in reading)
 
 
 def test_files_are_found_by_their_names_and_nothing_can_be_put(quiet: Kaggle) -> None:
