@@ -12,7 +12,6 @@ from launcher.run import Run, Segment, State
 from launcher.runner import follow, settle
 from launcher.runner.context import Context
 from launcher.runner.homes import claimed, home_of
-from launcher.runner.look import look
 from launcher.targets.registry import target_of
 
 STOP_GRACE_S = 60.0
@@ -104,7 +103,6 @@ def _bring_last(ctx: Context, run: Run, segment: Segment) -> Iterator[Event]:
         for event in follow.catch_up(ctx, run, home, segment):
             if not isinstance(event, LogLines | Result):
                 yield event
-        look(ctx, ctx.ledger.run(run.id))  # a place that was taken away has no exit record to bring
     except Unreachable as e:
         raise TargetError(
             f"{e.message}; {run.id} may hold the only copy of its newest results there",
