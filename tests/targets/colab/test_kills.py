@@ -72,7 +72,7 @@ def test_a_runtime_that_comes_after_the_laptop_died_is_handed_back_too(colab: Co
     assert colab.endpoints == []
     kill(client)
     laptop.ok("release", "last")
-    assert colab.endpoints == []
+    laptop.wait_for(lambda: not _machines() - before, "its end", timeout=30)
     assert "may still cost" not in laptop.ok("ps", "-a").err
 
 
