@@ -66,12 +66,14 @@ class Session:
 
     def catch_up(self) -> Iterator[Event]:
         """What is there now, without waiting for more."""
+        ended = self._exit_record()  # first: what ends while the rest is read would not match it
         offsets = self._offsets()
         chunks = self.folder.read([Range(path, offset) for path, offset in offsets.items()])
         for index, data in chunks:
             yield from self._take(list(offsets)[index], data)
         yield from working(lambda emit: self._bring(self.wanted(), emit))
-        yield from self.finish()
+        if ended:
+            yield from self._settle(ended)
 
     def fingerprint(self) -> dict[str, Any] | None:
         """What the environment really was, once the agent has written it; its own digest is checked."""
@@ -87,11 +89,14 @@ class Session:
 
     def finish(self) -> Iterator[Event]:
         """If there is an exit record: check it against what is home, then bring the outputs."""
-        data = b"".join(
-            chunk for _, chunk in self.folder.read([Range(records.EXIT, 0, published.MAX_EXIT_BYTES + 1)])
-        )
-        if not data:
-            return
+        if data := self._exit_record():
+            yield from self._settle(data)
+
+    def _exit_record(self) -> bytes:
+        wanted = Range(records.EXIT, 0, published.MAX_EXIT_BYTES + 1)
+        return b"".join(chunk for _, chunk in self.folder.read([wanted]))
+
+    def _settle(self, data: bytes) -> Iterator[Event]:
         record = published.exit_record(data, self.segment.run_id, self.segment.number)
         self._check(record)
         outputs = sorted((a for a in self._published.values() if a.kind == "output"), key=lambda a: a.number)
