@@ -18,7 +18,7 @@ from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
 from launcher.targets.colab.upload import Place, model, upload
 from launcher.targets.colab.wire import json_object, number, short
 
-MOST_NAMES, DEEPEST = 100_000, 32  # of a walk: links there may lead in circles
+MOST_NAMES, DEEPEST = 100_000, 64  # of a walk
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,22 @@ class RuntimeFiles:
     def find(self, path: str, patterns: Sequence[str]) -> list[tuple[str, int, float]]:
         """Files below a folder, as target.Folder.find has them."""
         found: list[tuple[str, int, float]] = []
-        folders, seen = [("", 0)], 0
+        folders: list[tuple[str, tuple[list[Entry], ...]]] = [("", ())]  # each with what those above it hold
+        seen = 0
         while folders:
-            below, depth = folders.pop()
-            for entry in self.listing(f"{path}/{below}" if below else path):
-                seen += 1
+            below, above = folders.pop()
+            entries = self.listing(f"{path}/{below}" if below else path)
+            if entries in above:
+                continue  # a link that leads in a circle: listings do not tell links from folders
+            seen += len(entries)
+            if seen > MOST_NAMES or len(above) > DEEPEST:
+                raise RemoteError(
+                    f"/{_plain(path)} has too many files or folders to list", "pack them into fewer"
+                )
+            for entry in entries:
                 name = f"{below}/{entry.name}" if below else entry.name
-                if seen > MOST_NAMES or depth > DEEPEST:
-                    raise RemoteError(
-                        f"/{_plain(path)} has too many files or folders to list", "pack them into fewer"
-                    )
                 if entry.is_folder:
-                    folders.append((name, depth + 1))
+                    folders.append((name, (*above, entries)))
                 elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
                     found.append((name, entry.size_bytes, entry.modified_at))
         return found
@@ -109,11 +113,15 @@ class RuntimeFiles:
                     good(answer, f"making /{here}")
 
     def delete(self, path: str) -> None:
-        """A file or a folder with all that is in it; fine when there is none."""
+        """A file, or a folder with the files in it; fine when there is none.
+
+        Folders in it are refused: Jupyter does not tell them from links, whose ends are not ours to delete.
+        """
         answer = self._line.ask(Ask("DELETE", _contents(path)))
-        if answer.status == 400 and (inside := self.listing(path)):  # "not empty"
-            for entry in inside:
-                self.delete(f"{path}/{entry.name}")
+        if answer.status == 400:  # not empty
+            for entry in self.listing(path):
+                if not entry.is_folder:
+                    self._line.ask(Ask("DELETE", _contents(f"{path}/{entry.name}")))
             answer = self._line.ask(Ask("DELETE", _contents(path)))
         if answer.status != 404:
             good(answer, f"deleting /{_plain(path)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def disk(account: Colab, line: RuntimeLine) -> Iterator[Path]:
     folder = account.disk(line.runtime.endpoint) / "content" / "test"
     folder.mkdir()
     yield folder
-    if folder.exists():
-        RuntimeFiles(line).delete("content/test")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -227,6 +227,7 @@ def test_folders_are_made_listed_searched_and_deleted(files: RuntimeFiles, disk:
     (disk / "a/b c/two ä.json").write_text("[1]")
     (disk / "a/b c/d/three.txt").write_text("3")
     (disk / "a/.hidden.json").write_text("{}")
+    (disk / "a/b c/d/circle").symlink_to("..")
     assert {(entry.name, entry.is_folder, entry.size_bytes) for entry in files.listing("content/test/a")} == {
         ("b c", True, 0),
         ("one.json", False, 2),
@@ -243,10 +244,20 @@ def test_folders_are_made_listed_searched_and_deleted(files: RuntimeFiles, disk:
         None,
     )
     assert files.listing("content/test/nowhere") == files.find("content/test/nowhere", ["*"]) == []
-    (disk / "a/.hidden.json").unlink()
-    for _ in range(2):
-        files.delete("content/test/a")
-    assert not (disk / "a").exists()
+
+
+def test_a_folder_goes_with_its_files_but_nothing_deeper_does(files: RuntimeFiles, disk: Path) -> None:
+    (disk / "folder/deeper").mkdir(parents=True)
+    for name in ("folder/one", "folder/two", "folder/deeper/kept"):
+        (disk / name).write_text("x")
+    (disk / "folder/link").symlink_to("deeper")
+    with pytest.raises(RemoteError, match="deleting /content/test/folder"):
+        files.delete("content/test/folder")
+    assert (disk / "folder/deeper/kept").read_text() == "x"
+    (disk / "folder/link").unlink()
+    for path in ("folder/deeper", "folder", "folder"):
+        files.delete(f"content/test/{path}")
+    assert not (disk / "folder").exists()
 
 
 @pytest.mark.parametrize("path", ["content/../etc/passwd", "content//x", "", "content/./x", "content/\0"])
@@ -266,6 +277,7 @@ def test_a_hidden_name_is_refused_there_in_one_line(files: RuntimeFiles, disk: P
 
 LIES = {
     "another range": Reply(206, b"xxxx", {"Content-Range": "bytes 0-3/100"}),
+    "an earlier range": Reply(206, b"xxxx", {"Content-Range": "bytes 8-13/100"}),
     "no range": Reply(206, b"xxxx"),
     "a range without sense": Reply(206, b"xxxx", {"Content-Range": "bytes x-y/z"}),
     "a longer range": Reply(206, b"x" * 100, {"Content-Range": "bytes 10-109/200"}),
@@ -332,7 +344,8 @@ def test_names_that_lead_elsewhere_and_folders_without_end_are_left_out(hostile:
     )
     hostile.answers = [Reply(200, f'{{"content": [5, {listed}]}}'.encode())]
     assert RuntimeFiles(hostile.line()).find("content", ["*"]) == [("good", 0, 0.0)]
-    hostile.answers = [Reply(200, b'{"content": [{"name": "deeper", "type": "directory"}]}')]
+    deeper = '{"content": [{"name": "%d", "type": "directory"}]}'
+    hostile.answers = lambda seen: Reply(200, (deeper % len(hostile.seen)).encode())
     with pytest.raises(RemoteError, match="too many files or folders"):
         RuntimeFiles(hostile.line()).find("content", ["*"])
 
