@@ -39,6 +39,7 @@ programs() {
 clean() {
     command -v docker > /dev/null && docker info > /dev/null 2>&1 || return 0
     docker images --quiet --filter 'reference=launcher-test/*' | sort -u | xargs --no-run-if-empty docker rmi --force
+    docker volume ls --quiet --filter name=launcher-test- | xargs --no-run-if-empty docker volume rm --force
 }
 
 find_python() {

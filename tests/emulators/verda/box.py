@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.emulators.verda import shelf
 from tests.emulators.verda.disks import Disk
 from tests.emulators.verda.machines import Plan
-from tests.emulators.verda.shelf import Shelf
 from tests.emulators.verda.waiting import wait_until
 from tests.servers import base_image, gpu_image
 from tests.servers.fake_gpu import HOOK, FakeGPU, nvidia_smi
@@ -32,7 +32,6 @@ class Ways:
 
     api_port: int  # of the API's address, on loopback
     host_port: int  # where the API listens for machines
-    shelf: Shelf
     went_off: Callable[[Box], None]  # told when someone on the machine has powered it off
 
 
@@ -173,16 +172,16 @@ class Box:
         docker("exec", "-i", self.name, "sh", "-c", "cat > /root/.ssh/authorized_keys", data=text.encode())
 
     def _start_with(self, images: tuple[str, ...]) -> None:
-        with self._ways.shelf.turn(self.name, images) as there:
+        with shelf.turn(self.name, images) as there:
             self._start()
             if not there:
                 for image in images:
                     self._load(image)
-                self._ways.shelf.keep(self.name, images)
+                shelf.keep(self.name, images)
 
     def _load(self, image: str) -> None:
         wait_until(lambda: "Server Version" in self.run("docker info 2>/dev/null || true"))
-        source = image if base_image.exists(image) else base_image.ensure()
+        source = shelf.source_of(image)
         program = find("docker") or "docker"
         with subprocess.Popen([program, "save", source], stdout=subprocess.PIPE) as save:
             load = [program, "exec", "-i", self.name, "docker", "load", "-q"]

@@ -9,10 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.emulators.verda import disks, lifecycle, shelf
+from tests.emulators.verda import disks, lifecycle
 from tests.emulators.verda.box import Box, Ways
 from tests.emulators.verda.objects import Volume
-from tests.emulators.verda.shelf import Shelf
 from tests.emulators.verda.world import World
 from tests.servers import engine, gpu_image, gpu_server
 from tests.servers.programs import docker
@@ -36,15 +35,11 @@ def laid(world: World, api_port: int, listen: Listen) -> Iterator[Callable[[], B
         with engine.running():
             gpu_server.sweep()
             disks.sweep()
-            shelf.sweep()
             gpu_image.ensure()
             world.new_disk = new_disk
             address = docker("network", "inspect", "--format", GATEWAY, "bridge") or BRIDGE
-            ways = Ways(api_port, listen(address), Shelf(), lambda box: _went_off(world, box))
-            try:
-                yield lambda: Box(ways)
-            finally:
-                ways.shelf.clear()
+            ways = Ways(api_port, listen(address), lambda box: _went_off(world, box))
+            yield lambda: Box(ways)
     finally:
         for disk in made:
             disk.destroy()

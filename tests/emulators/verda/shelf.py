@@ -1,74 +1,79 @@
-"""The images that machines' engines have from the start: loaded by the first machine, hard links for the others."""
+"""The images that machines' engines have from the start: loaded once, kept beside the test bed's own images.
+
+Without root's rights nothing is kept, and each machine loads its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.servers.gpu_server import OWNER_LABEL
-from tests.servers.programs import docker, output
+from tests.servers import base_image, gpu_image
+from tests.servers.programs import CACHE_FOLDER, docker, output
 
+PREFIX = "launcher-test-verda-images-"
 ENGINE = "/var/lib/docker"
-LAYERS = "overlay2"  # never written again; all else is copied
+LAYERS = "overlay2"  # never written again and so linked; all else is copied
+COMPLETE = "complete"
 MOUNTED = f'{{{{range .Mounts}}}}{{{{if eq .Destination "{ENGINE}"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}'
 
 
-class Shelf:
-    """One for each emulator; without root's rights it stays empty, and each machine loads its own."""
-
-    def __init__(self) -> None:
-        self._volumes: dict[tuple[str, ...], str] = {}
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def turn(self, machine: str, images: tuple[str, ...]) -> Iterator[bool]:
-        """Whether this machine, not yet started, has got them; if not, others wait until it has loaded them."""
-        with self._lock:
-            volume = self._volumes.get(images)
-            if volume is None:
-                yield False
-                return
-        _copy(_place(volume), _engine_of(machine))
-        yield True
-
-    def keep(self, machine: str, images: tuple[str, ...]) -> None:
-        """What this machine has loaded; within its turn."""
-        if os.geteuid() != 0:
-            return
-        volume = docker("volume", "create", f"--label={OWNER_LABEL}={os.getpid()}")
-        docker("pause", machine)
-        try:
-            _copy(_engine_of(machine), _place(volume))
-        finally:
-            docker("unpause", machine)
-        self._volumes[images] = volume
-
-    def clear(self) -> None:
-        for volume in self._volumes.values():
-            docker("volume", "rm", "--force", volume)
+@contextlib.contextmanager
+def turn(machine: str, images: tuple[str, ...]) -> Iterator[bool]:
+    """Whether this machine, not yet started, has got them; if not, others wait until it has loaded and kept them."""
+    with open(os.path.join(CACHE_FOLDER, "verda-images.lock"), "w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        kept = _place(_volume(images))
+        if kept is not None and (kept / COMPLETE).exists():
+            fcntl.flock(mutex, fcntl.LOCK_SH)
+            _copy(kept, _engine_of(machine))
+            yield True
+        else:
+            yield False
 
 
-def sweep() -> None:
-    """Remove what test runs have left that were killed."""
-    columns = f'{{{{.Name}}}} {{{{.Label "{OWNER_LABEL}"}}}}'
-    shown = docker("volume", "ls", "--filter", f"label={OWNER_LABEL}", "--format", columns)
-    for volume, owner in (line.split() for line in shown.splitlines()):
-        if not os.path.exists(f"/proc/{owner}"):
-            docker("volume", "rm", "--force", volume)
+def keep(machine: str, images: tuple[str, ...]) -> None:
+    """What this machine has loaded, in the place of all that was kept before; within its turn."""
+    if os.geteuid() != 0:
+        return
+    for old in docker("volume", "ls", "--quiet", "--filter", f"name={PREFIX}").split():
+        docker("volume", "rm", "--force", old)
+    kept = _place(docker("volume", "create", _volume(images)))
+    assert kept is not None
+    docker("pause", machine)
+    try:
+        _copy(_engine_of(machine), kept)
+    finally:
+        docker("unpause", machine)
+    (kept / COMPLETE).touch()
 
 
-def _copy(source: Path, sink: Path) -> None:
-    names = sorted(one.name for one in source.iterdir() if one.name != LAYERS)
-    output(["cp", "--archive", *(str(source / name) for name in names), str(sink)])
-    output(["cp", "--archive", "--link", str(source / LAYERS), str(sink)])
+def source_of(image: str) -> str:
+    """The name of an image, or of what stands for it, in this machine's own engine."""
+    return image if base_image.exists(image) else base_image.ensure()
 
 
-def _place(volume: str) -> Path:
+def _volume(images: tuple[str, ...]) -> str:
+    ids = [docker("image", "inspect", "--format", "{{.Id}}", source_of(image)) for image in images]
+    return PREFIX + hashlib.sha256(repr((images, ids, gpu_image.ensure())).encode()).hexdigest()[:12]
+
+
+def _place(volume: str) -> Path | None:
+    """Where a volume lies; None if there is none."""
+    if os.geteuid() != 0 or not docker("volume", "ls", "--quiet", "--filter", f"name={volume}"):
+        return None
     return Path(docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume))
 
 
 def _engine_of(machine: str) -> Path:
     return Path(docker("inspect", "--format", MOUNTED, machine))
+
+
+def _copy(source: Path, sink: Path) -> None:
+    names = sorted(one.name for one in source.iterdir() if one.name not in (LAYERS, COMPLETE))
+    output(["cp", "--archive", *(str(source / name) for name in names), str(sink)])
+    output(["cp", "--archive", "--link", str(source / LAYERS), str(sink)])
