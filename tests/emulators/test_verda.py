@@ -182,6 +182,21 @@ def test_an_eviction_comes_without_a_word_and_keeps_volumes_unless_told(
     assert (told["actor_id"], told["properties"]) == (None, {"delete_reason": "evicted_by_on_demand"})
 
 
+def test_an_instance_ends_once_though_it_is_deleted_while_it_is_evicted(verda: Verda, client: Plain) -> None:
+    verda.capacity.set("1H100.80S.30V", 1, "FIN-03", spot=True)
+    name = running(verda, client, is_spot=True)
+    verda.evict(verda.instances[0], api_lag_s=30)
+    assert client.act("delete", name).status_code == 202
+    verda.evict(verda.instances[0])
+    verda.clock.advance(100)
+    assert client.get(f"/instances/{name}")["status"] == "discontinued"
+    assert [one["action_code"] for one in client.get(f"/journal/compute/{name}")].count(
+        "delete:complete"
+    ) == 1
+    statuses = [client.ask("POST", "/instances", client.order(is_spot=True)).status_code for _ in range(2)]
+    assert statuses == [202, 503]
+
+
 def test_spot_instances_can_be_evicted_again_and_again(verda: Verda, client: Plain) -> None:
     verda.settings.spot_lives_s = 120.0
     names = [client.rent(is_spot=True), client.rent()]

@@ -11,6 +11,7 @@ from tests.emulators.verda.objects import Instance
 from tests.emulators.verda.world import World
 
 RETRY_WALL_S = 0.05
+NOTED = ("validating", "provisioning")
 UNPAID = ("no_capacity",)
 
 
@@ -47,6 +48,8 @@ def delete(world: World, one: Instance, asked: Deletion) -> None:
 
 def evict(world: World, one: Instance, how: str = "kill", api_lag_s: float = 0.0) -> None:
     """The machine is gone without a word, or hangs; the API says so later, and never says that it will."""
+    if one.over or one.status == "deleting":
+        return
     one.generation += 1
     one.evicted = True
     kept = volumes.policy(world, one.os_volume_id) == "keep_detached"
@@ -56,6 +59,8 @@ def evict(world: World, one: Instance, how: str = "kill", api_lag_s: float = 0.0
         _let_go(world, one, kept)
 
     def discontinue() -> None:
+        if one.over or one.status == "deleting":
+            return  # its owner was faster
         if how == "freeze":
             _let_go(world, one, kept)
         world.note(one, "delete", reason="evicted_by_on_demand")
@@ -106,7 +111,8 @@ def _phase(world: World, one: Instance, number: int) -> None:
             return _planned(world, one, one.fate.stuck_s, lambda: _fail(world, one, status, "TIMEOUT"))
         return _arrive(world, one)
     one.status, seconds = phases[number]
-    world.note(one, one.status if one.status in ("validating", "provisioning") else "create")
+    if one.status in NOTED:
+        world.note(one, one.status)
     if number == len(phases) - 1:
         one.machine.order(_plan(world, one))
     return _planned(world, one, seconds, lambda: _phase(world, one, number + 1))
@@ -191,6 +197,8 @@ def _let_go(world: World, one: Instance, kept: bool) -> None:
 
 def _gone(world: World, one: Instance, fates: dict[str, str]) -> None:
     """It is over; each of its volumes meets its fate, or is detached."""
+    if one.over:
+        return
     one.status, one.ended = "discontinued", world.time
     world.live.pop(one.id, None)
     world.gpus -= one.type.gpus
