@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 SIZES = "launcher:sizes "  # how the watching cell tells how far the files are: {path: bytes}
 ALIVE = "launcher:alive "  # how a cell says whether the agent lives: yes or no
-BUILD = "job.build()\njob.restore()"
+BUILD = "job.build()"
+RESTORE = "job.restore()"  # the checkpoint and the data
 SECRETS = "import json\njob.take_secrets(json.loads(input()))"  # they come over the kernel's own channel
 START = "job.start()"
 

@@ -149,6 +149,7 @@ def _begin(placing: Placing, files: RuntimeFiles, kernel: Kernel) -> Iterator[St
         kernel.interrupt()
     yield from _opened(placing, files, kernel)
     yield from _cell(kernel, "environment", Cell(cells.BUILD))
+    yield from _cell(kernel, "unpack", Cell(cells.RESTORE))
     values = json.dumps(dict(placing.submission.secrets))
     yield from _cell(kernel, "start", Cell(cells.SECRETS, on_input=lambda prompt: values))
     yield from _cell(kernel, "start", Cell(cells.START))

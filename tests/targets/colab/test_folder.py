@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
 from tests.emulators.colab.emulator import Colab
 
 ACCOUNT = Account(accelerators=("T4", "L4"), free_units=60.0)
-SPOT = Spot("train-abcdefgh", 0)
+NUMBERS = itertools.count()
 AGENT = Path(__file__).parents[3] / "launcher"
 
 
@@ -40,37 +41,46 @@ def colab() -> Iterator[Colab]:
 
 @dataclasses.dataclass
 class Place:
-    """A runtime with a segment's folder and no agent in it."""
+    """A segment's folder on a runtime, with no agent in it."""
 
     folder: ColabFolder
-    disk: Path
+    path: Path
     visits: list[None]
 
-    @property
-    def path(self) -> Path:
-        return self.disk / SPOT.folder.removeprefix("/")
+
+@pytest.fixture(scope="module")
+def runtime(colab: Colab) -> RuntimeLine:
+    return new_runtime(colab, "shared")
 
 
 @pytest.fixture
-def place(colab: Colab) -> Iterator[Place]:
+def place(colab: Colab, runtime: RuntimeLine) -> Iterator[Place]:
+    """On the runtime that all tests share."""
+    made = new_place(colab, runtime)
+    yield made
+    made.folder.close()
+
+
+def new_runtime(colab: Colab, name: str) -> RuntimeLine:
     api = ColabAPI(colab.url, lambda: colab.token)
-    runtime = api.assign(Wanted(outcomes.notebook_id(SPOT.run_id, SPOT.number)))
+    runtime = api.assign(Wanted(outcomes.notebook_id(name, 0)))
     line = RuntimeLine(runtime, lambda: api.refresh(runtime.endpoint))
     line.wait()
-    visits: list[None] = []
-    made = Place(ColabFolder(line, SPOT, lambda: visits.append(None), visit_s=0.5), colab.disk(), visits)
-    (made.path / "out").mkdir(parents=True)
-    payload = made.disk / SPOT.payload.removeprefix("/")
+    return line
+
+
+def new_place(colab: Colab, line: RuntimeLine) -> Place:
+    """What an upload would have left, for a segment of its own."""
+    spot, visits = Spot("train-abcdefgh", next(NUMBERS)), list[None]()
+    disk = colab.disk(line.runtime.endpoint)
+    path, payload = (disk / one.removeprefix("/") for one in (spot.folder, spot.payload))
+    (path / "out").mkdir(parents=True)
     payload.mkdir(parents=True)
     with zipfile.ZipFile(payload / "agent.bin", "w") as archive:
         archive.write(AGENT / "__init__.py", "launcher/__init__.py")
-        for path in (AGENT / "agent").glob("*.py"):
-            archive.write(path, f"launcher/agent/{path.name}")
-    try:
-        yield made
-    finally:
-        made.folder.close()
-        api.unassign(runtime.endpoint)
+        for file in (AGENT / "agent").glob("*.py"):
+            archive.write(file, f"launcher/agent/{file.name}")
+    return Place(ColabFolder(line, spot, lambda: visits.append(None), visit_s=0.5), path, visits)
 
 
 # the folder
@@ -142,14 +152,17 @@ def test_closing_ends_a_follower_that_waits(place: Place) -> None:
     assert len(ended) == 1
 
 
-def test_a_reclaimed_runtime_reads_as_empty(colab: Colab, place: Place) -> None:
+def test_a_reclaimed_runtime_reads_as_empty(colab: Colab) -> None:
+    place = new_place(colab, new_runtime(colab, "taken"))
     (place.path / "log.jsonl").write_bytes(b"0123456789")
     colab.reclaim()
-    assert list(place.folder.read([Range("log.jsonl")])) == []
-    assert place.folder.find("out", ["*"]) == []
-    assert [item for item in place.folder.follow({"log.jsonl": 0}) if item[0]] == []
+    folder = place.folder
+    assert list(folder.read([Range("log.jsonl")])) == []
+    assert folder.find("out", ["*"]) == []
+    assert [item for item in folder.follow({"log.jsonl": 0}) if item[0]] == []
     with pytest.raises(Reclaimed):
-        place.folder.put("control/stop", b"{}")
+        folder.put("control/stop", b"{}")
+    folder.close()
 
 
 class living_agent:

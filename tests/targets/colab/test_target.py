@@ -158,7 +158,8 @@ def test_the_target_chooses_accelerator_memory_and_runtime_version(colab: Colab,
     laptop.ok("run", str(job), "--on", "big", "-d")
     listed = PlainClient.of(colab).get("/tun/m/assignments")["assignments"]
     assert [(one["accelerator"], one["machineShape"]) for one in listed] == [("L4", 1)]
-    assert any("runtime_version_label" in line or "assign" in line for line in colab.asked)
+    boot = json.loads((colab.disk() / "boot.json").read_text())
+    assert boot["environment"]["COLAB_RELEASE_TAG"] == "release-colab_2026.04"
     laptop.ok("attach", "last")
     segment = laptop.segment()
     assert segment["machine"]["accelerator"] == "L4"
@@ -174,6 +175,7 @@ def test_plan_check_and_quota_say_what_the_account_has(laptop: Laptop) -> None:
     assert "60.0 free compute units are left" in notes
     assert "Colab's terms" in notes
     assert "T4" in laptop.ok("check", "colab").out
+    assert "60" in laptop.ok("quota", "colab").out
 
 
 def test_data_from_here_and_from_the_web_reach_the_job(laptop: Laptop) -> None:
