@@ -71,7 +71,6 @@ def test_an_instance_boots_in_phases_and_can_be_deleted_only_afterwards(verda: V
         "provisioning",
         "validating",
         "create",
-        "create",
     ]
 
 
