@@ -114,6 +114,7 @@ class Stream:
         self._log = log
         self._masker = masking.Masker(forms)
         self._rest = b""  # of an event that has not ended
+        self._waited = False  # half a character, for one silence
 
     def feed(self, data, now):
         """Bytes that just arrived."""
@@ -126,17 +127,18 @@ class Stream:
         if len(self._rest) >= records.MAX_TEXT_BYTES:
             events, self._rest = _cut(self._rest)
             self._log.append(self.name, events)
+        self._waited = False
         self.silent_at = now + records.SILENCE_S if self._rest else None
 
     def tick(self, now):
         """End the event that waits, if its stream has been silent; half a character waits once more."""
         if self.silent_at is None or now < self.silent_at:
             return
-        tail = _incomplete_tail(self._rest)
-        if tail == len(self._rest):
-            tail = 0
+        tail = 0 if self._waited else _incomplete_tail(self._rest)
         event, self._rest = self._rest[: len(self._rest) - tail], self._rest[len(self._rest) - tail :]
-        self._log.append(self.name, [event])
+        if event:
+            self._log.append(self.name, [event])
+        self._waited = True
         self.silent_at = now + records.SILENCE_S if self._rest else None
 
     def end(self):

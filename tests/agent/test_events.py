@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launcher.agent import events, masking, records
@@ -67,6 +67,7 @@ def test_an_event_ends_at_a_newline_or_at_64_kib_whatever_the_chunks(path: Path,
         assert b"\n" not in data[:-1]
 
 
+@example(text="\n\U00010000", size=4, silences=True)
 @given(text=st.text(), size=st.integers(1, 7), silences=st.booleans())
 def test_valid_text_never_becomes_base64_however_it_is_chopped(
     path: Path, text: str, size: int, silences: bool
