@@ -76,6 +76,18 @@ def test_a_runtime_that_comes_after_the_laptop_died_is_handed_back_too(colab: Co
     assert "may still cost" not in laptop.ok("ps", "-a").err
 
 
+def test_a_runtime_that_is_taken_before_the_job_has_started_is_no_room(colab: Colab, laptop: Laptop) -> None:
+    client = laptop.start("--json", "run", str(waiting_job(laptop)), "--on", "colab")
+    _until_phase(client, "upload agent")
+    colab.reclaim()
+    out, err = client.communicate(timeout=120)
+    assert client.returncode == 125, err.decode()
+    (error,) = [told["error"] for told in map(json.loads, out.splitlines()) if "error" in told]
+    assert error["message"] == "Colab took the runtime back before the job had started"
+    assert "may still cost" not in laptop.ok("ps", "-a").err
+    laptop.ok("release", "last")
+
+
 def _until_phase(client: subprocess.Popen[bytes], wanted: str) -> None:
     assert client.stdout is not None
     for line in client.stdout:
