@@ -15,17 +15,13 @@ import websocket
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from launcher.errors import RemoteError, Unreachable
-from launcher.targets.colab.runtime import NOT_US, PEER, TOKENS, RuntimeLine
+from launcher.targets.colab.runtime import NOT_US, PEER, TOKENS, KernelGone, RuntimeLine
 from launcher.targets.colab.wire import CONNECT_S, Cut
 
 OPEN_S = 75.0  # Jupyter itself waits for a starting kernel for up to a minute
 PING_S, DEAD_S = 10.0, 30.0  # of silence
 LARGEST = 64 << 20  # of a message
 DATA = (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_CONT)
-
-
-class KernelGone(Exception):
-    """The runtime is there, but has no such kernel."""
 
 
 class Channel:

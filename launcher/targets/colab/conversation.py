@@ -6,15 +6,17 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from launcher.errors import RemoteError, TargetError, Unreachable
 from launcher.targets.colab import messages
-from launcher.targets.colab.channel import Channel, KernelGone
 from launcher.targets.colab.messages import Asked, Cell, Ending, Output, Reading
-from launcher.targets.colab.runtime import PEER, Ask, Reclaimed, RuntimeLine, good
+from launcher.targets.colab.runtime import PEER, Ask, KernelGone, Reclaimed, RuntimeLine, good
 from launcher.targets.colab.wire import Cut, json_object
+
+if TYPE_CHECKING:
+    from launcher.targets.colab.channel import Channel
 
 TICK_S = 1.0
 LOOK_S = 15.0  # of silence; Jupyter does not tell when somebody else ends a kernel
@@ -42,6 +44,8 @@ class Link:
         if self._closed:
             raise Unreachable("the connection to the kernel was closed")
         if self._channel is None:
+            from launcher.targets.colab.channel import Channel  # its package is there for who uses Colab
+
             self._channel = Channel(self.line, self.kernel_id, self.session)
         return self._channel
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Generator
 from urllib.parse import quote
 
 from launcher.errors import RemoteError
-from launcher.targets.colab.channel import KernelGone
 from launcher.targets.colab.conversation import Conversation, Link
 from launcher.targets.colab.messages import Cell, Ending, OnInput, Output
-from launcher.targets.colab.runtime import PEER, Ask, RuntimeLine, good
+from launcher.targets.colab.runtime import PEER, Ask, KernelGone, RuntimeLine, good
 from launcher.targets.colab.wire import Cut, json_object
 
 __all__ = ["Cell", "Ending", "Kernel", "OnInput", "Output"]

@@ -27,6 +27,10 @@ class Reclaimed(RemoteError):
     code = "missing"
 
 
+class KernelGone(Exception):
+    """The runtime is there, but has no such kernel."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """A request to the runtime: a path with its leading slash, quoted already."""

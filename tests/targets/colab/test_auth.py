@@ -341,6 +341,21 @@ def test_a_user_who_never_comes_is_not_waited_for_for_ever(
         source(client, lambda url: None)()
 
 
+def test_without_the_packages_for_colab_the_user_is_told_which_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfor name in ('google', 'google_auth_oauthlib', 'websocket'):\n    sys.modules[name] = None\n"
+        "from launcher.config import Config\nfrom launcher.errors import Refused\n"
+        "from launcher.targets.colab import auth, kernel\n"
+        "try:\n    auth.token_source(Config({'LAUNCHER_COLAB_TOKEN': 'x'}), {})\n"
+        "except Refused as error:\n    print(error.message, '|', error.hint)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert said.stdout.startswith("Colab needs packages that are not installed")
+    assert "pip install 'gpu-launcher[colab]'" in said.stdout
+
+
 def test_without_a_terminal_nobody_is_asked(client: dict[str, str], tmp_path: Path) -> None:
     code = (
         "from launcher.config import Config\nfrom launcher.errors import AuthError\n"

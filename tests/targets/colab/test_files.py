@@ -367,7 +367,10 @@ def test_the_proxy_token_travels_in_a_header_and_shows_nowhere(hostile: Hostile)
     assert "proxy-token" not in seen.path + caught.value.message + caught.value.hint + repr(line.runtime)
 
 
-def test_a_runtime_that_nobody_can_reach_is_unreachable_and_not_gone(hostile: Hostile) -> None:
+def test_a_runtime_that_nobody_can_reach_is_unreachable_and_not_gone(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.targets.colab.ranged.DELAYS_S", (0.01, 0.01))
     line = hostile.line()
     hostile.stop()
     with pytest.raises(Unreachable) as caught:
