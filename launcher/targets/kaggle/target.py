@@ -50,7 +50,9 @@ class KaggleTarget:
 
     def check(self) -> Iterator[Finding]:
         """Whether the account answers, what it has left, and whether the options make sense."""
-        yield Finding("account", True, self._user())
+        yield Finding("account", True, f"{self._user()}, by {self.api.source()}")
+        for line in self.api.ignored():
+            yield Finding("credentials", True, f"passed over: {line}")
         for quota in self.quota():
             yield fit.finding(quota)
         if asked := str(self._options.get("accelerator", "")):
@@ -178,12 +180,18 @@ class KaggleTarget:
 
     def _place(self, segment: Segment) -> Place:
         handle = segment.handle
-        slug = handle.get("kernel") or f"{self.api.user()}/{datasets.notebook_name(segment)}"
+        user = self.api.user()
+        slug = str(handle.get("kernel") or f"{user}/{datasets.notebook_name(segment)}")
+        if (owner := slug.partition("/")[0]) != user:  # who may not see it must not take it for gone
+            raise AuthError(
+                f"{segment.run_id} runs as {owner} on Kaggle, and the credentials here are {user}'s",
+                f"use {owner}'s token",
+            )
         folder = handle.get("folder") or f"{segment.run_id}/{segment.number}"
         version = handle.get("version")
         if handle.get("kernel") and not version:  # a push without an answer
             version = int(handle.get("before") or 0) + 1
-        return Place(str(slug), version, str(folder), segment.first_seq)
+        return Place(slug, version, str(folder), segment.first_seq)
 
     def _folder(self, segment: Segment) -> KaggleFolder:
         return KaggleFolder(self.api, self._place(segment))

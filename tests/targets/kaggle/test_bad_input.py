@@ -11,6 +11,7 @@ import pytest
 from launcher.errors import RemoteError
 from launcher.notebook.payload import PayloadFile
 from launcher.targets.kaggle import datasets
+from tests.emulators.kaggle.plain import Plain
 from tests.emulators.kaggle.settings import Answer
 from tests.laptop import Done, kill, sha256
 from tests.servers.fake_gpu import FakeGPU, nvidia_smi
@@ -144,6 +145,33 @@ def test_a_session_that_kaggle_does_not_start_has_failed_with_its_words(place: P
     place.nothing_left()
 
 
+def test_anothers_credentials_do_not_make_a_run_lost(place: Place) -> None:
+    laptop = place.laptop
+    laptop.ok("run", place.counter(steps=2), "--on", "kaggle", "-d")
+    mine, other = laptop.env["KAGGLE_API_TOKEN"], place.kaggle.account(place.account.name + "x")
+    laptop.env["KAGGLE_API_TOKEN"] = other.token()
+    done = laptop.launcher("attach", "last")
+    assert done.code == 125
+    assert f"runs as {place.account.name} on Kaggle" in said(done)
+    assert laptop.status()["state"] == "running"
+    laptop.env["KAGGLE_API_TOKEN"] = mine
+    laptop.ok("attach", "last")
+
+
+def test_a_notebook_that_the_user_deleted_is_a_run_that_is_lost(place: Place) -> None:
+    laptop = place.laptop
+    laptop.ok("run", place.counter(steps=9, hold=2), "--on", "kaggle", "-d")
+    (slug,) = place.kernels
+    named = dict(zip(("userName", "kernelSlug"), slug.split("/"), strict=True))
+    Plain(place.kaggle, laptop.env["KAGGLE_API_TOKEN"]).call("DeleteKernel", **named)
+    done = laptop.launcher("attach", "last")
+    assert done.code == 125, done.err
+    assert "no longer on Kaggle" in laptop.status()["reason"]
+    assert laptop.status()["state"] == "lost"
+    laptop.ok("release", "last")
+    place.nothing_left()
+
+
 def test_a_kernel_that_is_killed_loses_no_more_than_the_last_step(place: Place) -> None:
     laptop = place.laptop
     follower = laptop.start("run", place.counter(steps=9, hold=5), "--on", "kaggle")
@@ -207,8 +235,6 @@ def test_a_user_who_is_tired_of_waiting_for_a_dataset_can_undo_it(place: Place) 
 
 
 def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(place: Place) -> None:
-    from tests.emulators.kaggle.plain import Plain
-
     laptop = place.laptop
     place.kaggle.faults.dataset_stuck = True
     waiting = laptop.start("run", place.counter(), "--on", "kaggle")
