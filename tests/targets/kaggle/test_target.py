@@ -62,7 +62,7 @@ def test_a_run_is_left_alone_attached_to_anew_and_looked_at_meanwhile(place: Pla
     laptop = place.laptop
     laptop.ok("run", place.counter(steps=9, hold=5), "--on", "kaggle", "-d")
     laptop.wait_for(lambda: place.said("step 5"), "it counts")
-    assert "step 5\n" in laptop.ok("logs", "last").out
+    laptop.wait_for(lambda: "step 5\n" in laptop.ok("logs", "last").out, "a look shows what was said")
     follower = laptop.start("attach", "last")
     laptop.wait_for(lambda: len(_metrics(place)) == 5, "what comes while it runs")
     kill(follower)
