@@ -25,6 +25,10 @@ _NO_NETWORK = (
     "Could not connect",
     "cannot be reached",
 )
+_NO_INTERNET = {
+    "kaggle": "this session has no internet (Settings > Turn on internet; it needs a verified phone number)",
+    "colab": "this runtime has no internet",
+}
 _UV_IN_WHEEL = ".data/scripts/uv"
 _OFFLINE = {"UV_OFFLINE": "1", "UV_NO_INDEX": "1"}
 
@@ -80,6 +84,8 @@ def _build(payload, wheels, listing, say):
         links = _named(wheels, listing["wheels"], os.path.join(root, "wheels"))
         variables.update(_OFFLINE, UV_FIND_LINKS=links)
         script = _with_interpreter(script, told, wheels, links)
+    elif not notebook_place.has_way_out(variables):
+        raise NotebookError("the environment cannot be built: " + _NO_INTERNET[facts["platform"]])
     _uv(told, os.path.join(root, "tools"), wheels, say)
     code, said = _run(script, variables, say)
     if code != 0:
@@ -234,10 +240,7 @@ def _failure(said, platform, wheels):
     text = " ".join(line.strip() for line in said if line.strip() and not line.startswith("{"))
     message = "the environment could not be built: %s" % text[-MOST_WORDS:]
     if not wheels and any(sign in text for sign in _NO_NETWORK):
-        where = (
-            "Settings > Turn on internet; it needs a verified phone number" if platform == "kaggle" else ""
-        )
-        message += "; this session has no way to the internet" + (" (%s)" % where if where else "")
+        message += "; " + _NO_INTERNET[platform]
     return message
 
 

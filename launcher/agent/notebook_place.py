@@ -4,10 +4,13 @@ import glob
 import os
 import re
 import shutil
+import socket
 import time
+from urllib.parse import urlsplit
 
 from launcher.agent import environment, gpus
 
+INDEX = "https://pypi.org/simple"
 KAGGLE_NAME = "KAGGLE_CONTAINER_NAME"
 ON_PLATFORM = (KAGGLE_NAME, "COLAB_RELEASE_TAG")
 # what a download needs to get out of the place, and nothing else of it
@@ -43,6 +46,21 @@ def build_variables(variables, home):
     """For uv: none of the platform's settings, but its way out."""
     kept = {name: value for name, value in variables.items() if _PASSED.fullmatch(name)}
     return dict(kept, HOME=home, PATH=environment.DEFAULT_PATH, UV_NO_CONFIG="1")
+
+
+def has_way_out(variables):
+    """Whether the package index has an address here, or a proxy knows it: else uv would try in vain for long."""
+    if any(name.lower().endswith("_proxy") for name in variables):
+        return True
+    index = variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or INDEX
+    for wait_s in (0.5, 1.5, None):
+        try:
+            socket.getaddrinfo(urlsplit(index).hostname or "localhost", 443)
+            return True
+        except OSError:
+            if wait_s is not None:
+                time.sleep(wait_s)
+    return False
 
 
 def job_variables(variables):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,22 @@ class Ran:
         return "".join(lines).encode()
 
 
+def execute_plainly(text: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ran:
+    """The same cells one after the other in a plain Python, which starts sooner than a kernel."""
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    program = "\n".join("".join(cell["source"]) for cell in cells)
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=program,
+        env={**_clean(), **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return Ran(done.stdout, done.stderr, done.returncode != 0, folder)
+
+
 def execute(text: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ran:
     """Run a notebook's text with a real kernel on this machine; `folder` is the segment's."""
     import nbformat
@@ -119,12 +136,11 @@ def execute(text: str, folder: Path, environment: Mapping[str, str] | None = Non
 
     cells = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(cells, timeout=200, kernel_name="python3", startup_timeout=120)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "LAUNCHER"))}
     failed = False
     try:
         client.execute(
             env={
-                **clean,
+                **_clean(),
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 **(environment or {}),
             }
@@ -141,3 +157,7 @@ def execute(text: str, folder: Path, environment: Mapping[str, str] | None = Non
             elif output.output_type == "stream":
                 errors += output.text
     return Ran(printed, errors, failed, folder)
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "LAUNCHER"))}

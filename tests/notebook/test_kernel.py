@@ -24,7 +24,7 @@ from launcher.notebook.ipynb import Options, notebook
 from launcher.notebook.payload import Payload, Platform, write
 from launcher.runner.sources import result
 from launcher.vault import digest_of
-from tests.notebook.runs import COUNT, Ran, Wish, execute, submission
+from tests.notebook.runs import COUNT, Ran, Wish, execute, execute_plainly, submission
 from tests.servers import interpreter
 
 TOKEN = "a-value-of-some-length"
@@ -51,7 +51,12 @@ class Place:
         return notebook(self.payload, Options("count", **options))
 
     def run(self, environment: dict[str, str] | None = None, **options: Any) -> Ran:
+        """With a real kernel."""
         return execute(self.text(**options), self.segment, environment)
+
+    def run_plainly(self, environment: dict[str, str] | None = None) -> Ran:
+        """As a program would, in a plain Python."""
+        return execute_plainly(self.text(readable=False), self.segment, environment)
 
     def agent(self) -> int:
         """The living agent's process."""
@@ -179,7 +184,7 @@ def test_a_checkpoint_and_data_are_restored_and_proven(places: Any, tmp_path: Pa
         data.append(Source(key, str(origin), kept, keep(kept, files), len(files), 6))
     command = f"cat $LAUNCHER_DATA/one $LAUNCHER_DATA/train/red/rose.txt; {sys.executable} count.py 5 0"
     place = places(command=command, resume_from=known, data=data, segment=1, first_seq=41)
-    ran = place.run(readable=False)
+    ran = place.run_plainly()
     assert not ran.failed, ran.errors
     text = "".join(json.loads(line)["text"] for line in ran.log.splitlines())
     assert "a,b\na rose" in text
@@ -195,11 +200,11 @@ def test_data_from_the_web_is_fetched_and_proven(places: Any, tmp_path: Path) ->
     kept = tmp_path / "kept"
     with interpreter.serving() as served:  # any file will do
         good = Source("web", f"{served.url}#sha256={served.sha256}", kept)
-        ran = places(command="sha256sum $LAUNCHER_DATA/web", data=[good]).run(readable=False)
+        ran = places(command="sha256sum $LAUNCHER_DATA/web", data=[good]).run_plainly()
         assert served.sha256 in ran.log.decode()
         assert ran.end["state"] == "succeeded"
         bad = Source("web", f"{served.url}#sha256={'0' * 64}", kept)
-        ran = places(command="true", data=[bad]).run(readable=False)
+        ran = places(command="true", data=[bad]).run_plainly()
         assert ran.end["reason"].startswith("agent: data web: ")
         assert f"has the SHA-256 {served.sha256}" in ran.end["reason"]
 
@@ -227,7 +232,7 @@ def test_an_edited_payload_is_found_by_its_hash_and_nothing_starts(
     at = data.rfind(b"3" * 100) if name == "checkpoint.bin" else len(data) - 3
     data[at] ^= 1
     path.write_bytes(bytes(data))
-    ran = execute(_from_folder(text, place.payload.folder), place.segment)
+    ran = execute_plainly(_from_folder(text, place.payload.folder), place.segment)
     assert ran.failed
     assert line in ran.errors
     assert not (place.segment / "manifest.jsonl").exists()
@@ -274,14 +279,14 @@ def test_by_hand_a_missing_secret_stops_at_its_cell_in_one_line(places: Any) -> 
 
 def test_a_session_without_the_gpu_that_is_asked_for_starts_nothing(places: Any) -> None:
     place = places(resources=Resources(gpu=Gpu(models=("T4",))))
-    ran = place.run({"PATH": "/usr/bin:/bin"}, readable=False)
+    ran = place.run_plainly({"PATH": "/usr/bin:/bin"})
     assert ran.end["reason"].startswith("refused: the job asks for a GPU (1 x T4) and this session has none")
     assert "Settings > Accelerator" in ran.end["reason"]
 
 
 def test_the_session_ends_in_time_to_save(places: Any) -> None:
     place = places(command=f"{sys.executable} count.py 4000 0.05", session_s=8.0)
-    ran = place.run(readable=False)
+    ran = place.run_plainly()
     assert (ran.end["state"], ran.end["reason"]) == ("timed_out", "session")
     assert ran.printed.endswith("launcher: ended timed_out 143\n")
 
@@ -296,7 +301,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_there_is(tmp_path: Path, places:
         told["root"] = str(small)
         place.payload.file("payload.json").path.write_text(json.dumps(told))
         text = _from_folder(place.text(readable=False), place.payload.folder).replace(", sha256=PAYLOAD", "")
-        ran = execute(text, place.segment)
+        ran = execute_plainly(text, place.segment)
         assert ran.end["state"] == "failed"
         assert "No space left on device" in ran.end["reason"] or ran.end["reason"] == "disk-full"
     finally:

@@ -198,7 +198,7 @@ def test_without_internet_and_without_a_dataset_it_says_what_to_turn_on(
     kaggle.wait("COMPLETE", session, timeout_s=180)
     end = json.loads(output(session, place, "exit.json"))
     assert end["state"] == "failed"
-    assert end["reason"].startswith("agent: the environment could not be built")
+    assert end["reason"].startswith("agent: the environment cannot be built: this session has no internet")
     assert "Settings > Turn on internet" in end["reason"]
     assert log_of(printed(session)) == output(session, place, "log.jsonl")
     assert printed(session).endswith("launcher: ended failed 125\n")
