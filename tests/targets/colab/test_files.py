@@ -187,7 +187,12 @@ def test_a_runtime_taken_back_is_told_from_a_missing_file(
     assert whole(files, Range("content/test/none")) == [b""]
     started = files.upload("content/test/payload", source)
     assert [next(started), next(started)] == [0, CHUNK]
+    (disk / "large").write_bytes(bytes(40 * MIB))
+    reading = files.read([Range("content/test/large")])
+    next(reading)
     account.reclaim()
+    with pytest.raises(Reclaimed):
+        list(reading)
     with pytest.raises(Reclaimed) as caught:
         next(started)
     assert caught.value.code == "missing"
