@@ -69,6 +69,14 @@ def at_step_two(laptop: Laptop, run: str = "last") -> Path:
     return home
 
 
+def there_at_step_two(laptop: Laptop, colab: Colab) -> None:
+    """Wait until the newest runtime's job is there, without bringing anything home."""
+    logs = colab.disk() / "content" / "launcher" / "runs"
+    laptop.wait_for(
+        lambda: any(b'"step 2 ' in log.read_bytes() for log in logs.glob("*/*/log.jsonl")), "step 2"
+    )
+
+
 def printed(home: Path) -> str:
     """What the job wrote to stdout, as far as it is home."""
     if not (home / "log.jsonl").exists():

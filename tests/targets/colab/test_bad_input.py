@@ -170,15 +170,6 @@ def test_a_reclaimed_runtime_is_preempted_and_the_run_goes_on_with_what_came_hom
     assert colab.endpoints == []
 
 
-def test_a_reclaimed_runtime_that_nobody_followed_is_told_by_any_look(colab: Colab, laptop: Laptop) -> None:
-    laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
-    laptop.wait_for(lambda: "step 2 " in laptop.ok("logs", "last").out, "the second step")
-    colab.reclaim()
-    assert laptop.status()["state"] == "preempted"
-    assert laptop.launcher("attach", "last").code == 124
-    laptop.ok("release", "last")
-
-
 def test_a_killed_kernel_costs_the_job_nothing(colab: Colab, laptop: Laptop) -> None:
     running = laptop.start("run", str(waiting_job(laptop)), "--on", "colab")
     home = at_step_two(laptop)
@@ -248,11 +239,12 @@ def test_a_visible_cell_keeps_an_unattended_run_alive_and_comes_back_with_the_fo
     assert list(colab.ended.values())[-1] == "unassigned"
 
 
-def test_release_hands_back_nothing_where_the_runtime_was_taken(colab: Colab, laptop: Laptop) -> None:
+def test_a_reclaimed_runtime_that_nobody_followed_is_told_by_any_look(colab: Colab, laptop: Laptop) -> None:
     laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
     colab.reclaim()
-    laptop.ok("release", "last")
     assert laptop.status()["state"] == "preempted"
+    laptop.ok("release", "last")
+    assert laptop.launcher("attach", "last").code == 124
 
 
 def _home(laptop: Laptop) -> Path:

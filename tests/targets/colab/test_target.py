@@ -24,6 +24,7 @@ from tests.targets.colab.bed import (
     laptop_at,
     let_go,
     printed,
+    there_at_step_two,
     waiting_job,
 )
 
@@ -84,7 +85,7 @@ def test_a_cancelled_job_saves_and_goes_on_here_as_if_nothing_had_happened(
 ) -> None:
     laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
     run = laptop.status()["id"]
-    laptop.wait_for(lambda: "step 2 " in laptop.ok("logs", run).out, "the second step")
+    there_at_step_two(laptop, colab)
     laptop.ok("cancel", run)
     assert laptop.launcher("attach", run).code == 75
     assert laptop.status()["state"] == "cancelled"
@@ -101,7 +102,7 @@ def test_a_cancelled_job_saves_and_goes_on_here_as_if_nothing_had_happened(
 def test_a_run_goes_on_from_its_checkpoint_on_another_runtime(colab: Colab, laptop: Laptop) -> None:
     laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
     run = laptop.status()["id"]
-    laptop.wait_for(lambda: "step 2 " in laptop.ok("logs", run).out, "the second step")
+    there_at_step_two(laptop, colab)
 
     resumed = laptop.start("resume", run)  # stops the living one first
     laptop.wait_for(lambda: "resumed at 2" in printed(laptop.work / "runs" / run), "the second segment")
