@@ -16,7 +16,7 @@ from tests.emulators.kaggle.processes import descendants
 from tests.laptop import Laptop
 from tests.targets.conftest import Door
 
-RELAY = {"steps": 14, "pause": 0.4}  # a look at a Kaggle log ends at the first pause in it
+RELAY = {"steps": 60, "pause": 0.4, "later": 0}  # a look at a Kaggle log ends at the first pause in it
 
 
 class FreeLaptop(Laptop):

@@ -33,7 +33,8 @@ class Door:
     live_checkpoints = True  # they come home while the job runs
     cancelled_code = 75  # of a job that saves and stops when it is cancelled
     keeps = True  # what the segment left lies there until it is released
-    relay: ClassVar = {"steps": 40, "pause": 0.1}  # long enough to be looked at and stopped in the middle
+    # long enough to be looked at and stopped in the middle, on a busy machine too; what is left then takes no time
+    relay: ClassVar = {"steps": 100, "pause": 0.2, "later": 0}
 
     @property
     def form(self) -> str:

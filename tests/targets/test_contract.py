@@ -20,6 +20,7 @@ if resume:
     saved = json.loads(pathlib.Path(resume).read_text())
     state, step = bytes.fromhex(saved["state"]), saved["step"]
     print("resumed at", step)
+pause = params.get("later", params["pause"]) if resume else params["pause"]
 (out / "checkpoints").mkdir(exist_ok=True)
 print("a line for stderr", file=sys.stderr)
 while step < params["steps"]:
@@ -31,7 +32,7 @@ while step < params["steps"]:
     part = out / "checkpoints" / f"step-{step:03}.json.tmp"
     part.write_text(json.dumps({"state": state.hex(), "step": step}))
     part.rename(part.with_suffix(""))
-    time.sleep(params["pause"])
+    time.sleep(pause)
     if stop:
         sys.exit(75)
 (out / "final.json").write_text(state.hex())
