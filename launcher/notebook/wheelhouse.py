@@ -55,13 +55,25 @@ def fetching(
     if plan.trivial or _complete(plan, folder):
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = frozen.freeze(plan, folder) if finished and frozen.can_be_made(plan) else None
+    made = None
+    if finished and frozen.can_be_made(plan):
+        yield Fetched("building the environment here", 0, frozen.PARTS)
+        made = _frozen(plan, folder)
     if made is None:
         yield from _wheels(plan, lock, folder)
         return
     _tell(plan, folder, {file.name: [file.size_bytes, file.sha256] for file in made.files}, frozen=made.told)
     for number, file in enumerate(made.files, 1):
         yield Fetched(file.name, number, len(made.files))
+
+
+def _frozen(plan: EnvironmentPlan, folder: Path) -> frozen.Frozen | None:
+    try:
+        return frozen.freeze(plan, folder)
+    except OSError as error:
+        raise LauncherError(
+            f"cannot build the environment in {folder}: {error.strerror}", "free some space"
+        ) from error
 
 
 def _wheels(plan: EnvironmentPlan, lock: Lock | None, folder: Path) -> Iterator[Fetched]:
