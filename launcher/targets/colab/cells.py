@@ -46,6 +46,17 @@ while living:
         time.sleep(0.5)
 """
 
+_NAME = """\
+import os
+for path, name in {names!r}.items():
+    name, path = os.path.join({folder!r}, name), os.path.join({folder!r}, path)
+    os.makedirs(os.path.dirname(name), 0o700, exist_ok=True)
+    if os.path.isfile(path):  # a link of the other kind would be followed to the hidden name
+        if os.path.lexists(name):
+            os.unlink(name)
+        os.link(path, name)
+"""
+
 
 def opened(payload: str, sha256: str) -> str:
     """Opens the payload, which lies in this folder there; its parts are checked by their hashes."""
@@ -60,6 +71,11 @@ def looking(payload: str, folder: str) -> str:
 def watching(payload: str, folder: str, names: Sequence[str]) -> str:
     """Keeps the kernel busy as long as the segment's agent lives, and says how far its files are."""
     return _agent(payload) + _WATCH.format(folder=folder, names=list(names), mark=SIZES)
+
+
+def naming(folder: str, names: Mapping[str, str]) -> str:
+    """Gives files of the segment's folder second names there: {path: name}."""
+    return _NAME.format(folder=folder, names=dict(names))
 
 
 def lives(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from launcher.agent import records
 from launcher.errors import RemoteError, TargetError, Unreachable
 from launcher.target import Range
-from launcher.targets.colab import cells
+from launcher.targets.colab import cells, outcomes
 from launcher.targets.colab.files import RuntimeFiles
 from launcher.targets.colab.kernel import Cell, Kernel, Output
 from launcher.targets.colab.runtime import Reclaimed, RuntimeLine
@@ -20,6 +21,7 @@ SEGMENTS = f"{ROOT}/runs"
 PAYLOADS = f"{ROOT}/payloads"
 HEARTBEAT_S = 5.0
 LOOK_S = 15.0  # even when the cell says nothing
+SHOWN = "shown"  # in a segment's folder there: links to what has a hidden name
 VISIT_S = 300.0  # how often Colab is told that somebody is there, as its own extensions do
 TRIES = 3  # of a watching cell that fails at once
 
@@ -59,8 +61,13 @@ class ColabFolder:
     def read(self, wanted: Sequence[Range]) -> Iterator[tuple[int, bytes]]:
         if self._files is None:
             return
-        ranges = [Range(f"{self._spot.folder}/{one.path}", one.offset, one.length) for one in wanted]
         with contextlib.suppress(Reclaimed):
+            shown = self._shown([one.path for one in wanted])
+            paths = [shown.get(one.path, one.path) for one in wanted]
+            ranges = [
+                Range(f"{self._spot.folder}/{path}", one.offset, one.length)
+                for path, one in zip(paths, wanted, strict=True)
+            ]
             yield from self._files.read(ranges)
 
     def find(self, path: str, patterns: Sequence[str]) -> list[tuple[str, int, float]]:
@@ -95,6 +102,21 @@ class ColabFolder:
             self._kernel.close()
         if self._line is not None:
             self._line.close()
+
+    def _shown(self, paths: Sequence[str]) -> dict[str, str]:
+        """Second names for what Jupyter hides, as a job's `.hidden/file`: links that a kernel beside the watching
+        one makes."""
+        hidden = [path for path in paths if any(part.startswith(".") for part in path.split("/"))]
+        if not hidden or self._line is None:
+            return {}
+        names = {path: f"{SHOWN}/{hashlib.sha256(path.encode()).hexdigest()}" for path in hidden}
+        with Kernel(self._line, f"{self._spot.kernel}-names") as kernel:
+            ending = kernel.execute(cells.naming(self._spot.folder, names))
+        if ending.status in ("died", "lost"):
+            raise Unreachable("the Colab kernel died while it looked for hidden files")
+        if wrong := outcomes.failed("a look for hidden files", ending):
+            raise wrong
+        return names
 
     def _beside_cell(self, tails: dict[str, int]) -> Iterator[Iterator[tuple[str, bytes]]]:
         """While the agent lives: what is new, each time the watching cell says so, and heartbeats."""

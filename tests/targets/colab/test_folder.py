@@ -102,6 +102,19 @@ def test_files_are_found_at_any_depth(place: Place) -> None:
     assert place.folder.find("nothing", ["*"]) == []
 
 
+def test_what_jupyter_hides_is_read_under_another_name(place: Place) -> None:
+    hidden = ["out/.hid/den ü/it's", "out/.y", "out/.none"]
+    (place.path / "out/.hid/den ü").mkdir(parents=True)
+    for turn in (b"first", b"second"):
+        for path in hidden[:2]:
+            (place.path / path).unlink(missing_ok=True)
+            (place.path / path).write_bytes(turn + path.encode())
+        (place.path / "log.jsonl").write_bytes(turn)
+        ranges = [Range("log.jsonl"), *(Range(path, 1) for path in hidden)]
+        expected = [(0, turn), *((i + 1, (turn + path.encode())[1:]) for i, path in enumerate(hidden[:2]))]
+        assert list(place.folder.read(ranges)) == expected
+
+
 def test_a_note_makes_its_folder(place: Place) -> None:
     place.folder.put("control/stop", b"{}")
     assert (place.path / "control" / "stop").read_bytes() == b"{}"
