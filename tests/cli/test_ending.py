@@ -139,7 +139,7 @@ def test_a_reader_that_leaves_is_no_error(launcher: Laptop) -> None:
     )
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, b"")
 
 

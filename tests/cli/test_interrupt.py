@@ -96,7 +96,7 @@ def test_without_a_terminal_a_signal_detaches(job: MakeJob, number: signal.Signa
             assert line, process.communicate()
             out += line
         process.send_signal(number)
-        rest, err = process.communicate(timeout=30)
+        rest, err = process.communicate(timeout=120)
         result = json.loads(rest.splitlines()[-1])
         assert process.returncode == 130
         assert (result["type"], result["exit_code"], result["reason"]) == ("result", 130, "detached")

@@ -159,7 +159,7 @@ class Point:
     def _send(self, name: str, laptop: Laptop) -> tuple[int, str]:
         inject = f"inject={self.call}:signal={name}:when={self.number}"
         client = laptop.start(*RUN, under=(*strace(self.call, os.devnull), "-e", inject))
-        _, err = client.communicate(timeout=60)
+        _, err = client.communicate(timeout=120)
         return client.returncode, err.decode()
 
 
@@ -170,7 +170,7 @@ def points(bed: Bed) -> list[Point]:
     laptop = bed.laptop()
     trace = laptop.folder / "trace"
     client = laptop.start(*RUN, under=strace(CALLS, str(trace)))
-    client.communicate(timeout=60)
+    client.communicate(timeout=120)
     assert client.returncode == 0
     laptop.ok("release", "--all")
     made: Counter[tuple[str, str]] = Counter()

@@ -48,7 +48,7 @@ def test_four_clients_at_once_all_show_every_line(laptop: Laptop) -> None:
 
     wanted = "".join(f"line {i}\n" for i in range(2000))
     for client in clients:
-        out, err = client.communicate(timeout=60)
+        out, err = client.communicate(timeout=120)
         assert client.returncode == 0, err.decode()
         assert out.decode() == wanted
     home = home_of(laptop, run)
@@ -66,7 +66,7 @@ def test_when_the_first_is_killed_the_second_takes_over_without_losing_a_line(la
     laptop.wait_for(lambda: b"line 100" in (home_of(laptop, run) / "log.jsonl").read_bytes(), "a third")
     kill(first)
 
-    out, err = second.communicate(timeout=60)
+    out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err.decode()
     assert "another launcher process follows this run" in err.decode()
     assert out.decode() == "".join(f"line {i}\n" for i in range(300))
@@ -80,7 +80,7 @@ def test_an_onlooker_that_is_far_behind_shows_all_before_it_takes_over(laptop: L
     second = laptop.start("attach", run, stdout=(laptop.folder / "second").open("wb"))
     go(laptop)
     for client in (first, second):
-        client.communicate(timeout=60)
+        client.communicate(timeout=120)
         assert client.returncode == 0
 
     wanted = "".join(f"line {i} {'x' * 60}\n" for i in range(150_000)).encode()
@@ -95,7 +95,7 @@ def test_eight_commands_at_once_leave_one_run_whole(laptop: Laptop) -> None:
     clients = [laptop.start(word, *([] if word == "ps" else ["last"])) for word in words]
 
     for word, client in zip(words, clients, strict=True):
-        _, err = client.communicate(timeout=60)
+        _, err = client.communicate(timeout=120)
         assert client.returncode == 0, f"{word}: {err.decode()}"
     assert_numbered(home_of(laptop))
     assert left_at(home_of(laptop)).stdout.count("\n") == 20

@@ -125,7 +125,7 @@ class Board:
     def end(self, number: int = signal.SIGINT) -> str:
         """Ends it; what it had said."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=60)
+        _, said = self.process.communicate(timeout=120)
         assert self.process.returncode in (0, -number), said.decode()
         return self.heard + said.decode()
 

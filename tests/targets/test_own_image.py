@@ -184,7 +184,7 @@ def with_python(laptop: Laptop, base: str, program: str) -> Path:
 def test_an_image_without_python_is_told_at_once(here: Laptop, base_image: str) -> None:
     job = with_python(here, base_image, "")
 
-    done = here.launcher("run", str(job), "--on", "here", timeout=30)
+    done = here.launcher("run", str(job), "--on", "here", timeout=120)
 
     assert done.code == 125
     assert "the job's image has no python3" in done.err
@@ -196,7 +196,7 @@ def test_an_image_without_python_is_told_at_once(here: Laptop, base_image: str) 
 def test_an_image_whose_python_fails_is_lost_with_its_last_words(here: Laptop, base_image: str) -> None:
     job = with_python(here, base_image, "#!/bin/sh\\necho too old >&2\\nexit 2\\n")
 
-    done = here.launcher("run", str(job), "--on", "here", timeout=30)
+    done = here.launcher("run", str(job), "--on", "here", timeout=120)
 
     assert done.code == 125
     assert "its container ended with 2 and left no exit record: too old" in done.err
