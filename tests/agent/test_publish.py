@@ -168,10 +168,12 @@ def test_a_checkpoint_that_vanished_again_is_forgotten(segment: SegmentFolder) -
 
 def test_a_kill_in_the_middle_of_deleting_a_checkpoint_makes_no_new_version(segment: SegmentFolder) -> None:
     script = SAVE + (
+        "def published(name):\n"
+        "    while not any(name in line for line in open(out + '/../../manifest.jsonl')): time.sleep(0.05)\n"
         "os.mkdir(out + '/a.tmp')\n"
         "for name in 'xyz': open(out + '/a.tmp/' + name, 'w').write(name)\n"
-        "os.rename(out + '/a.tmp', out + '/a'); time.sleep(1)\n"
-        "save('b.pt', b'newer'); time.sleep(1)\n"
+        "os.rename(out + '/a.tmp', out + '/a'); published('checkpoints/a')\n"
+        "save('b.pt', b'newer'); published('b.pt')\n"
         "os.unlink(out + '/a/x'); os.kill(os.getpid(), 9)"
     )
     segment.run([sys.executable, "-c", script])
