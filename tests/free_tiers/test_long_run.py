@@ -16,6 +16,7 @@ from tests.free_tiers import long_run
 from tests.free_tiers.long_run import SESSION_ENDED, Work
 from tests.laptop import Laptop
 
+pytestmark = pytest.mark.timeout(900)
 WORK = Work(steps=60, pause=0.25, every=5)
 PLACES = ("kaggle", "kaggle", "colab", "colab", "local")
 STEPS_A_SESSION = 12

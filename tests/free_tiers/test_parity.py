@@ -24,6 +24,7 @@ from tests.targets.conftest import add_target
 
 DOORS = ("local-docker", "ssh-docker", "kaggle", "colab")
 PLATFORMS = ("kaggle", "colab")
+pytestmark = pytest.mark.timeout(900)  # the first one makes the server, four environments and images
 OF_PLATFORMS = (
     "KAGGLE_",
     "COLAB_",
