@@ -35,6 +35,7 @@ def status_text(value: Row) -> str:
         ("exit code", value["exit_code"]),
         ("unreachable", f"since {value['unreachable_since']}" if value["unreachable_since"] else ""),
         ("where", value["target"]),
+        ("address", _address(value)),
         ("created", f"{value['created_at']} ({_ago(value['created_at'], now)})"),
         ("took", _took(value, now)),
         ("cost", _cost(value)),
@@ -48,6 +49,12 @@ def status_text(value: Row) -> str:
     heads = ["SEGMENT", "STATE", "WHERE", "TOOK", "EXIT"]
     cells = [(s["number"], _state(s), s["target"], _took(s, now), s["exit_code"]) for s in segments]
     return pairs(rows) + "\n\n" + table(heads, cells)
+
+
+def _address(value: Row) -> str | None:
+    """A page of the platform's about the newest segment."""
+    segments = value.get("segments")
+    return segments[-1].get("address") if isinstance(segments, list) and segments else None
 
 
 def events_text(rows: Sequence[Row]) -> str:

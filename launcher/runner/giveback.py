@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from launcher.agent import records
 from launcher.errors import LauncherError
 from launcher.events import Event, Notice, Progress, Result
 from launcher.run import Run, Segment
@@ -37,5 +38,9 @@ def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iter
         said = f"{e.message}; {what} may still cost"
         yield Notice(f"{said}: launcher release {run.id}", "warning")
         return
+    if not any(
+        one.segment == segment.number for one in ctx.ledger.resources(run.id)
+    ):  # nothing else is there
+        ctx.ledger.update_segment(run.id, segment.number, released_at=records.utc())
     ctx.ledger.event(run.id, "given-back", {"segment": segment.number, "resources": kinds})
     yield Notice(f"all is home: gave back {what}")

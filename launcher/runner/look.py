@@ -38,7 +38,7 @@ def unreleased(ledger: Ledger) -> list[str]:
     """One line for each thing that may still cost money; from the ledger alone, without network."""
     return [
         f"{held.run_id}: {held.resource.kind} {held.resource.id} on {held.target}"
-        f" may still cost money since {held.intended_at}"
+        f" may still cost {held.resource.detail.get('spends', 'money')} since {held.intended_at}"
         for held in ledger.resources(unreleased_only=True)
         if held.resource.paid
     ]
@@ -125,5 +125,6 @@ def _row(segment: Segment) -> dict[str, Any]:
         "unreachable_since": segment.unreachable_since,
         "form": segment.handle.get("form"),
         "folder": segment.handle.get("folder"),
+        "address": segment.handle.get("address"),
         "fingerprint_sha256": (segment.handle.get("fingerprint") or {}).get("portable_sha256"),
     }

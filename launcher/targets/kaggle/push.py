@@ -238,8 +238,8 @@ def _handed_over(pushing: Pushing, pushed: Pushed) -> Iterator[Step]:
         yield Step(State.SYNCING, handle={"kernel": None}, released=resource)
         raise trouble
     machine = {**_machine(pushing.settings), "image": found.get("dockerImage")}
-    handle = {"kernel": pushing.slug, "version": pushed.version, "machine": machine}
     where = f"https://www.kaggle.com/code/{pushing.slug}"
+    handle = {"kernel": pushing.slug, "version": pushed.version, "machine": machine, "address": where}
     yield Step(State.RUNNING, "start", where, 1, 1, handle=handle, handed_over=True)
 
 
