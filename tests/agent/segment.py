@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -163,7 +164,8 @@ class SegmentFolder:
             self.agent.kill()
             self.agent.wait()
         for pid in processes_of(self.path):
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):  # it was ending by itself
+                os.kill(pid, 9)
 
 
 def as_bytes(data: bytes | str) -> bytes:
