@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -75,7 +76,8 @@ def places(tmp_path: Path) -> Iterator[Any]:
     marks = {f"LAUNCHER_RUN={one.sent.segment.run_id}".encode() for one in made}
     for one in made:
         if alive(str(one.segment)):
-            os.kill(one.agent(), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.agent(), signal.SIGKILL)
     for pid in processes():
         try:
             if marks & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -118,7 +119,8 @@ class Session:
             return
         for pid, command in descendants(self.process.pid):
             if "ipykernel_launcher" in command or command.endswith("/kaggle/src/script.py"):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def join(self) -> None:
         if self._thread is not None:
@@ -231,9 +233,9 @@ class Session:
             if self.process is None or self.process.poll() is not None:
                 return
             inner = [pid for pid, _ in descendants(self.process.pid)][:1]
-            os.kill(
-                inner[0] if inner else self.process.pid, signal.SIGKILL
-            )  # pid 1 of its namespace: all die
+            first = inner[0] if inner else self.process.pid  # pid 1 of its namespace: all die
+            with contextlib.suppress(ProcessLookupError):  # it was ending by itself
+                os.kill(first, signal.SIGKILL)
 
 
 def plain_files(folder: Path) -> Iterator[Path]:
