@@ -109,8 +109,14 @@ def _pack(root: Path, paths: Sequence[str], path: Path) -> PayloadFile:
 
 
 def _members(root: Path, paths: Sequence[str]) -> Iterator[tuple[tarfile.TarInfo, Path]]:
-    """The same whoever packs them, and whenever."""
+    """The same whoever packs them, and whenever. Each folder is named before what is in it: several tars that
+    unpack side by side would else take one another's new folders for trouble."""
+    known = {""}
     for path in paths:
+        for folder in _new_folders(path, known):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            yield info, root / folder
         at = root / path
         info = tarfile.TarInfo(path)
         if at.is_symlink():
@@ -118,3 +124,12 @@ def _members(root: Path, paths: Sequence[str]) -> Iterator[tuple[tarfile.TarInfo
         else:
             info.size, info.mode = at.stat().st_size, 0o755 if os.access(at, os.X_OK) else 0o644
         yield info, at
+
+
+def _new_folders(path: str, known: set[str]) -> list[str]:
+    """The folders above `path` that are not known yet, the outermost first; now they are."""
+    found = []
+    while (path := os.path.dirname(path)) not in known:
+        known.add(path)
+        found.append(path)
+    return found[::-1]

@@ -16,7 +16,7 @@ from launcher import environment
 from launcher.errors import IntegrityError, Refused, Unreachable
 from launcher.job.spec import Environment
 from launcher.lock import Lock, Pin, parse_lock
-from launcher.notebook import wheelhouse, wheels
+from launcher.notebook import frozen, wheelhouse, wheels
 
 X86 = "manylinux_2_17_x86_64"
 FILES = {
@@ -155,3 +155,18 @@ def test_an_index_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
         wheelhouse.collect(plan, lock, tmp_path)
     assert wheelhouse.listed(tmp_path) == []
+
+
+def test_a_finished_environment_names_each_folder_before_what_is_in_it(tmp_path: Path) -> None:
+    """Its parts are unpacked side by side; a tar that has to guess a folder fails when another makes it first."""
+    place = tmp_path / "python/ab/lib"
+    (place / "deep").mkdir(parents=True)
+    (place / "deep/x").write_text("x")
+    (place / "deep/y").symlink_to("x")
+    paths = ["python/ab/lib/deep/x", "python/ab/lib/deep/y"]
+    members = [info for info, _ in frozen._members(tmp_path, paths)]
+    assert [info.name for info in members] == [
+        *("python", "python/ab", "python/ab/lib", "python/ab/lib/deep"),
+        *paths,
+    ]
+    assert [info.isdir() for info in members] == [True] * 4 + [False] * 2
