@@ -222,16 +222,16 @@ def test_a_visible_cell_keeps_an_unattended_run_alive_and_comes_back_with_the_fo
     colab: Colab, laptop: Laptop
 ) -> None:
     laptop.ok("run", str(waiting_job(laptop)), "--on", "colab", "-d")
-    assert _busy(colab)
-    colab.change(idle_s=1.5)
-    _seconds(3)
+    laptop.wait_for(lambda: _busy(colab), "a cell")
+    colab.change(idle_s=5)
+    _seconds(8)
     colab.change(idle_s=HOUR)
     colab.kill_kernels()
-    assert laptop.wait_for(lambda: not _busy(colab), "the kernel without its cell")
+    laptop.wait_for(lambda: not _busy(colab), "the kernel without its cell")
     running = laptop.start("attach", "last")
     laptop.wait_for(lambda: _busy(colab), "another cell")
-    colab.change(idle_s=1.5)
-    _seconds(3)
+    colab.change(idle_s=5)
+    _seconds(8)
     colab.change(idle_s=HOUR)
     let_go(colab)
     assert running.wait(120) == 0
