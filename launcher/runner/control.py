@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from launcher.agent import records
 from launcher.errors import LauncherError, Refused, TargetError, Unreachable
-from launcher.events import Event, LogLines, Notice, Progress, Result, StateChanged
+from launcher.events import Event, LogLines, Notice, Result, StateChanged
 from launcher.run import Run, Segment, State
 from launcher.runner import follow, settle
 from launcher.runner.context import Context
+from launcher.runner.giveback import released
 from launcher.runner.homes import claimed, home_of
 from launcher.targets.registry import target_of
 
@@ -80,11 +81,7 @@ def _release(ctx: Context, run: Run, segment: Segment, force: bool) -> Iterator[
                 f"{run.id} is still {segment.state.value}",
                 f"`launcher cancel {run.id}` first, or `launcher release {run.id} --force` kills it",
             )
-    for step in target.release(segment):
-        if step.released:
-            ctx.ledger.released(run.id, step.released.kind, step.released.id)
-        if step.phase:
-            yield Progress(step.phase, step.detail, finished=True)
+    yield from released(ctx, target, segment)
     if not segment.state.final:
         _undone(ctx, run, segment)
         yield StateChanged(run.id, segment.number, State.CANCELLED.value, "released")

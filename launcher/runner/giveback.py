@@ -22,6 +22,15 @@ def and_give_back(
         yield event
 
 
+def released(ctx: Context, target: Target, segment: Segment) -> Iterator[Event]:
+    """A target's release of a segment, each thing noted as it goes."""
+    for step in target.release(segment):
+        if step.released:
+            ctx.ledger.released(segment.run_id, step.released.kind, step.released.id)
+        if step.phase:
+            yield Progress(step.phase, step.detail, finished=True)
+
+
 def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iterator[Event]:
     held = ctx.ledger.resources(run.id, paid_only=True)
     kinds = sorted({one.resource.kind for one in held if one.segment == segment.number})
@@ -29,11 +38,7 @@ def _give_back(ctx: Context, run: Run, target: Target, segment: Segment) -> Iter
     if not kinds:
         return
     try:
-        for step in target.release(ctx.ledger.run(run.id).segments[segment.number]):
-            if step.released:
-                ctx.ledger.released(run.id, step.released.kind, step.released.id)
-            if step.phase:
-                yield Progress(step.phase, step.detail, finished=True)
+        yield from released(ctx, target, ctx.ledger.run(run.id).segments[segment.number])
     except LauncherError as e:
         said = f"{e.message}; {what} may still cost"
         yield Notice(f"{said}: launcher release {run.id}", "warning")

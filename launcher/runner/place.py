@@ -9,6 +9,7 @@ from launcher.errors import LauncherError, Refused
 from launcher.events import Event, Notice, Progress, StateChanged
 from launcher.run import Run, Segment, State
 from launcher.runner.context import Context
+from launcher.runner.giveback import released
 from launcher.target import Step, Submission, Target
 
 
@@ -34,11 +35,7 @@ def given_up(ctx: Context, run: Run, target: Target, error: LauncherError) -> It
     ctx.ledger.update_segment(run.id, segment.number, state=State.FAILED, reason=reason)
     if any(held.segment == segment.number for held in ctx.ledger.resources(run.id)):
         try:
-            for step in target.release(segment):
-                if step.released:
-                    ctx.ledger.released(run.id, step.released.kind, step.released.id)
-                if step.phase:
-                    yield Progress(step.phase, step.detail, finished=True)
+            yield from released(ctx, target, segment)
         except LauncherError as e:
             said = f"{e.message}; something of {run.id} may be left on {target.name}"
             yield Notice(f"{said}: launcher release {run.id}", "warning")
